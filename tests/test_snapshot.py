@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
+from model.repository.cache import CacheFolder
 from model.repository.manifest import as_listed, digest_of
 from model.repository.serving_toml import ServingFacts, serve
 from model.repository.snapshot import (
@@ -20,6 +21,7 @@ from model.repository.snapshot import (
     Snapshot,
     VersionOnDisk,
 )
+from tests.cached_models import CONTENTS
 
 WAITS = "waits for its files to be unchanged for 4 s"
 FILES = {"saved_model.pb": b"graph", "variables/variables.index": b"index"}
@@ -226,6 +228,12 @@ def test_a_version_with_a_manifest_is_complete_when_all_of_it_is_true(
     assert repository.reason(10).startswith("manifest.json cannot be read: '../a' cannot be ")
 
 
+def test_a_model_in_the_cache_is_a_complete_version(repository: Repository) -> None:
+    """Both use one format of the manifest."""
+    CacheFolder(repository.root.parent).publish("net", "1", CONTENTS)
+    assert repository.reason() == ""
+
+
 def test_hashes_are_computed_once_for_each_stamp(repository: Repository, folder: Path) -> None:
     """A change that keeps names, sizes, times and inodes is not seen."""
     write(folder)
@@ -408,14 +416,14 @@ def test_a_version_that_is_gone_and_comes_back_is_new(repository: Repository, fo
 
 def refuse_to_list(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let the list of *folder* fail, as on a disk with errors."""
-    list_folder = Path.iterdir
+    list_folder = os.scandir
 
     def refuse(path: Path) -> object:
         if path == folder:
             raise PermissionError(13, "Permission denied", str(path))
         return list_folder(path)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
 
 
 def test_a_model_that_cannot_be_listed_keeps_its_state(
@@ -475,7 +483,12 @@ def test_a_write_of_serving_toml_changes_its_stamp(repository: Repository, folde
     stamps = [repository.model().serving_stamp]
     assert stamps == [""]
     serve(path, [3])
-    for change in (lambda: None, lambda: os.utime(path, ns=(1, 1)), lambda: serve(path, [3])):
+    changes: list[Callable[[], object]] = [
+        lambda: None,
+        lambda: os.utime(path, ns=(1, 1)),
+        lambda: serve(path, [3]),
+    ]
+    for change in changes:
         change()
         model = repository.model()
         assert model.serving == ServingFacts(latest=None, versions=(3,))

@@ -13,6 +13,7 @@ for `STABLE_SECONDS`, unless the folder was renamed into place, or was last chan
 first read.  While a file with a leading dot is written, as rsync does, the version waits, too.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -177,17 +178,18 @@ class RepositoryReader:
 
 def _folders(folder: Path) -> list[str]:
     """Return the names in *folder* that are folders or links to folders, and not to be ignored."""
-    return [
-        path.name
-        for path in folder.iterdir()
-        if path.name[0] != "." and not path.name.endswith(TEMPORARY_END) and _is_folder(path)
-    ]
+    with os.scandir(folder) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if entry.name[0] != "." and not entry.name.endswith(TEMPORARY_END) and _is_folder(entry)
+        ]
 
 
-def _is_folder(path: Path) -> bool:
-    """Return whether *path* is a folder; True if this cannot be found out, so that it is read."""
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether *entry* is a folder; True if this cannot be found out, so that it is read."""
     try:
-        return path.is_dir()
+        return entry.is_dir()
     except OSError:
         return True
 
@@ -256,15 +258,15 @@ def _read_version(version: int, path: Path, seen: dict[str, _Seen], read: _Read)
         last = seen.get(path.name)
         stamp, size = (last.files.stamp, _size(last.files)) if last else ("", 0)
         return VersionOnDisk(version, path, stamp, size, complete=False, reason=_text(path, error))
-    now = _seen(seen.get(path.name), files, read.seconds)
-    seen[path.name] = now
-    now.settled = (
-        now.settled
+    current = _seen(seen.get(path.name), files, read.seconds)
+    seen[path.name] = current
+    current.settled = (
+        current.settled
         or not read.renamed.isdisjoint((path, path.parent))
         or files.changed <= read.settled_before
-        or read.seconds - now.since >= STABLE_SECONDS
+        or read.seconds - current.since >= STABLE_SECONDS
     )
-    reason = _reason(path, now)
+    reason = _reason(path, current)
     return VersionOnDisk(
         version, path, files.stamp, _size(files), complete=not reason, reason=reason
     )

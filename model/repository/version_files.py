@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from errno import ELOOP
+from operator import attrgetter
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
@@ -45,7 +46,7 @@ def read_files(folder: Path) -> VersionFiles:
     status = folder.stat()
     changed = status.st_ctime
     unfinished = ""
-    for path, entry in _entries(folder, "", frozenset({(status.st_dev, status.st_ino)})):
+    for path, entry in _entries(str(folder), "", frozenset({(status.st_dev, status.st_ino)})):
         changed = max(changed, entry.st_ctime)
         line = _line(path, entry)
         activity.update(line)
@@ -64,7 +65,7 @@ def read_files(folder: Path) -> VersionFiles:
 
 
 def _entries(
-    folder: Path, prefix: str, within: frozenset[tuple[int, int]]
+    folder: str, prefix: str, within: frozenset[tuple[int, int]]
 ) -> Iterator[tuple[str, os.stat_result]]:
     """
     Yield all files and folders below *folder*, by name, each with its path from the version.
@@ -72,16 +73,18 @@ def _entries(
     *prefix* is the path of *folder* from the version, *within* has the identities of the folders
     on it.
     """
-    for name in sorted(path.name for path in folder.iterdir()):
-        path = prefix + name
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=attrgetter("name"))
+    for entry in entries:
+        path = prefix + entry.name
         try:
-            status = (folder / name).stat()
+            status = entry.stat()
             yield path, status
             if S_ISDIR(status.st_mode):
                 identity = status.st_dev, status.st_ino
                 if identity in within:
-                    raise OSError(ELOOP, os.strerror(ELOOP), str(folder / name))  # noqa: TRY301 - handled below like other errors
-                yield from _entries(folder / name, f"{path}/", within | {identity})
+                    raise OSError(ELOOP, os.strerror(ELOOP), entry.path)  # noqa: TRY301 - handled below like other errors
+                yield from _entries(entry.path, f"{path}/", within | {identity})
         except OSError:
             if not _is_hidden(path):
                 raise
