@@ -23,6 +23,7 @@ from model.repository.cache import (
     user_cache_folder,
     write_json_atomically,
 )
+from model.repository.synced_files import write_synced
 from tests.cached_models import CONTENTS, CREATED, cut_short
 
 OTHER = replace(CONTENTS, files={"graph.pb": b"another"})
@@ -178,14 +179,13 @@ def test_folders_of_a_killed_process_are_no_models_and_are_removed(cache: CacheF
 
 def test_a_full_disk_stores_no_model(cache: CacheFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error has the folder and the system's reason, and no model is listed."""
-    write = model.repository.cache._write_synced
 
     def write_until_full(path: Path, data: bytes) -> None:
         if path.name == "labels.txt":
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, data)
+        write_synced(path, data)
 
-    monkeypatch.setattr(model.repository.cache, "_write_synced", write_until_full)
+    monkeypatch.setattr(model.repository.cache, "write_synced", write_until_full)
     with pytest.raises(CacheUnavailableError, match=f"{cache.root} .*No space left on device"):
         cache.publish("net", "1", CONTENTS)
     assert cache.find("net", "1") is None

@@ -1,1 +1,1 @@
-"""Models on disk: the kinds of files, model.toml, labels, the cache and measured run times."""
+"""Models on disk: their files, versions, model.toml, serving.toml, labels, cache, run times."""

@@ -186,11 +186,13 @@ class CacheFolder:
         model, digests = _read_model(folder)
         if (model.name, model.version) != (name, version):
             raise DamagedCacheError(folder, f"{MANIFEST} is for {model.name}/{model.version}")
-        try:
-            for file_name, digest in digests.items():
+        for file_name, digest in digests.items():
+            try:
                 check_file(folder, file_name, digest)
-        except FileDiffersError as error:
-            raise DamagedCacheError(folder, str(error)) from error
+            except FileDiffersError as error:
+                raise DamagedCacheError(folder, str(error)) from error
+            except (FileNotFoundError, IsADirectoryError) as error:
+                raise DamagedCacheError(folder, f"{file_name} is missing") from error
         return model
 
     def _is_whole(self, name: str, version: str) -> bool:

@@ -74,14 +74,12 @@ def as_listed(files: Mapping[str, FileDigest]) -> dict[str, dict[str, object]]:
     return {path: {"size": file.size, "sha256": file.sha256} for path, file in files.items()}
 
 
-def check_size(path: str, size: int | None, expected: FileDigest) -> None:
+def check_size(path: str, size: int, expected: FileDigest) -> None:
     """
-    Raise `FileDiffersError` unless the file at *path* has the *expected* size; does not block.
+    Raise `FileDiffersError` unless *size*, that of the file at *path* in bytes, is as *expected*.
 
-    *size* is in bytes, None for a missing file.
+    Does not block.
     """
-    if size is None:
-        raise FileDiffersError(f"{shown_path(path)} is missing")
     if size != expected.size:
         raise FileDiffersError(f"{shown_path(path)} has {size} bytes, {expected.size} were written")
 
@@ -90,19 +88,13 @@ def check_file(folder: Path, path: str, expected: FileDigest) -> None:
     """
     Raise `FileDiffersError` unless the file at *path* in *folder* has the *expected* size and hash.
 
-    Reads the whole file if the size fits.  Raises OSError if the file cannot be read.
+    Reads the whole file if the size fits.  Raises OSError if the file is missing or cannot be read.
     """
-    try:
-        with (folder / path).open("rb") as file:
-            check_size(path, os.fstat(file.fileno()).st_size, expected)
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        check_size(path, None, expected)
-    else:
-        if sha256 != expected.sha256:
-            raise FileDiffersError(
-                f"{shown_path(path)} has SHA-256 {sha256}, not {expected.sha256}"
-            )
+    with (folder / path).open("rb") as file:
+        check_size(path, os.fstat(file.fileno()).st_size, expected)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != expected.sha256:
+        raise FileDiffersError(f"{shown_path(path)} has SHA-256 {sha256}, not {expected.sha256}")
 
 
 def _checked_path(path: str) -> str:

@@ -13,6 +13,7 @@ for `STABLE_SECONDS`, unless the folder was renamed into place, or was last chan
 first read.  While a file with a leading dot is written, as rsync does, the version waits, too.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,11 +85,21 @@ class _Seen:
     unlisted: str = ""  #: a file that the manifest does not list
 
 
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What the ``serving.toml`` of a model states."""
+
+    facts: ServingFacts = field(default_factory=ServingFacts)
+    stamp: str = ""
+    problem: str = ""
+
+
 @dataclass(slots=True)
 class _Model:
     """What earlier reads found out about a model."""
 
     last: ModelOnDisk
+    serving: _Serving = field(default_factory=_Serving)
     seen: dict[str, _Seen] = field(default_factory=dict)  #: by the name of the version's folder
     emptied: float | None = None  #: since when ``serving.toml`` lacks contents, monotonic seconds
 
@@ -134,7 +145,7 @@ class RepositoryReader:
         """
         Return what is on disk, by the names of the models.
 
-        Blocks on the disk, for as long as it takes to hash all files that a new manifest lists.  All
+        Blocks on the disk, as long as it takes to hash all files that a new manifest lists.  All
         calls must be on one thread.  Raises `RepositoryUnavailable` if the root cannot be listed,
         or has no model although it had one at the last read; the next read goes on from there.
         """
@@ -167,17 +178,18 @@ class RepositoryReader:
 
 def _folders(folder: Path) -> list[str]:
     """Return the names in *folder* that are folders or links to folders, and not to be ignored."""
-    return [
-        path.name
-        for path in folder.iterdir()
-        if path.name[0] != "." and not path.name.endswith(TEMPORARY_END) and _is_folder(path)
-    ]
+    with os.scandir(folder) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if entry.name[0] != "." and not entry.name.endswith(TEMPORARY_END) and _is_folder(entry)
+        ]
 
 
-def _is_folder(path: Path) -> bool:
-    """Return whether *path* is a folder; True if this cannot be found out, so that it is read."""
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether *entry* is a folder; True if this cannot be found out, so that it is read."""
     try:
-        return path.is_dir()
+        return entry.is_dir()
     except OSError:
         return True
 
@@ -195,45 +207,47 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     except OSError as error:
         model.last = replace(model.last, problem=f"{folder}: {error.strerror}")
         return True
-    problems = []
     folders: dict[int, str] = {}
     for name in sorted(names, key=lambda name: (int(name), len(name))):
-        if folders.setdefault(int(name), name) != name:
-            problems.append(f"{folder}: {name} is ignored: {folders[int(name)]} is this version")
+        folders.setdefault(int(name), name)
     model.seen = {name: model.seen[name] for name in folders.values() if name in model.seen}
-    serving, stamp, problem = _read_serving(folder / SERVING_TOML, model, read.seconds)
+    model.serving = _read_serving(folder / SERVING_TOML, model, read.seconds)
     versions = tuple(
         _read_version(version, folder / name, model.seen, read) for version, name in folders.items()
     )
-    problem = "; ".join([problem, *problems] if problem else problems)
-    model.last = ModelOnDisk(folder.name, versions, serving, stamp, problem)
+    problems = [model.serving.problem] if model.serving.problem else []
+    ignored = sorted(set(names) - set(folders.values()))
+    problems += [f"{folder}: {name} is ignored beside {folders[int(name)]}" for name in ignored]
+    model.last = ModelOnDisk(
+        folder.name, versions, model.serving.facts, model.serving.stamp, "; ".join(problems)
+    )
     return True
 
 
-def _read_serving(path: Path, model: _Model, seconds: float) -> tuple[ServingFacts, str, str]:
+def _read_serving(path: Path, model: _Model, seconds: float) -> _Serving:
     """
-    Return the facts in the ``serving.toml`` at *path*, its stamp, and what is wrong with it.
+    Return what the ``serving.toml`` at *path* states.
 
     Some editors remove or empty a file before they write it: a file that was there, and is absent
     or empty, counts as before for `STABLE_SECONDS`.
     """
-    last = model.last
+    last = model.serving
     try:
         status = path.stat()
     except OSError:  # an error other than the absence of the file is raised again by the read
         stamp, size = "", 0
     else:
         stamp, size = f"{status.st_mtime_ns} {status.st_ino} {status.st_size}", status.st_size
-    if size > 0 or not last.serving_stamp:
+    if size > 0 or not last.stamp:
         model.emptied = None
     elif model.emptied is None:
         model.emptied = seconds
     if model.emptied is not None and seconds - model.emptied < STABLE_SECONDS:
-        return last.serving, last.serving_stamp, last.problem
+        return last
     try:
-        return read_serving_toml(path), stamp, ""
+        return _Serving(read_serving_toml(path), stamp)
     except ModelError as error:
-        return last.serving, stamp, str(error)
+        return _Serving(last.facts, stamp, str(error))
 
 
 def _read_version(version: int, path: Path, seen: dict[str, _Seen], read: _Read) -> VersionOnDisk:
@@ -244,15 +258,15 @@ def _read_version(version: int, path: Path, seen: dict[str, _Seen], read: _Read)
         last = seen.get(path.name)
         stamp, size = (last.files.stamp, _size(last.files)) if last else ("", 0)
         return VersionOnDisk(version, path, stamp, size, complete=False, reason=_text(path, error))
-    now = _seen(seen.get(path.name), files, read.seconds)
-    seen[path.name] = now
-    now.settled = (
-        now.settled
+    current = _seen(seen.get(path.name), files, read.seconds)
+    seen[path.name] = current
+    current.settled = (
+        current.settled
         or not read.renamed.isdisjoint((path, path.parent))
         or files.changed <= read.settled_before
-        or read.seconds - now.since >= STABLE_SECONDS
+        or read.seconds - current.since >= STABLE_SECONDS
     )
-    reason = _reason(path, now)
+    reason = _reason(path, current)
     return VersionOnDisk(
         version, path, files.stamp, _size(files), complete=not reason, reason=reason
     )
@@ -297,7 +311,9 @@ def _compare(path: Path, seen: _Seen) -> None:
     try:
         listed = listed_files(read_manifest(path))
         for name, expected in listed.items():
-            check_size(name, sizes.get(name), expected)
+            if name not in sizes:
+                raise FileDiffersError(f"{shown_path(name)} is missing")  # noqa: TRY301 - handled below like other differences
+            check_size(name, sizes[name], expected)
         for name, expected in listed.items():
             check_file(path, name, expected)
     except ManifestError as error:

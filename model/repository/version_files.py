@@ -2,7 +2,8 @@
 Read the names, sizes and times of the files of one version of a model; opens no file.
 
 A file is hidden if its name, or the name of a folder on its path, has a leading dot.  Hidden files
-are no part of the version.  Links are followed.
+are no part of the version, and neither are temporary ones, with names that end in ".tmp".  Links
+are followed.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from errno import ELOOP
+from operator import attrgetter
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
@@ -23,11 +25,11 @@ TEMPORARY_END = ".tmp"
 class VersionFiles:
     """The files in the folder of a version, at one moment."""
 
-    sizes: Mapping[str, int]  #: bytes, by relative path, without hidden files
-    #: hash of the paths, sizes, times of change and inodes of these files, and of their folders'
-    #: paths; a read leaves it equal, and the rename of a file into the folder changes it
+    sizes: Mapping[str, int]  #: bytes, by relative path, without hidden and temporary files
+    #: hash of the paths, sizes, times of change and inodes of these files, and of the paths of
+    #: their folders; a read leaves it equal, and the rename of a file into the folder changes it
     stamp: str
-    activity: str  #: the same with hidden files, so that it changes while one is written
+    activity: str  #: the same with all files, so that it changes while a hidden one is written
     changed: float  #: the last change of any file or folder or its attributes, wall time in seconds
     unfinished: str  #: the reason for which the files cannot be complete, in one line; else empty
 
@@ -44,24 +46,26 @@ def read_files(folder: Path) -> VersionFiles:
     status = folder.stat()
     changed = status.st_ctime
     unfinished = ""
-    for path, entry in _entries(folder, "", frozenset({(status.st_dev, status.st_ino)})):
+    for path, entry in _entries(str(folder), "", frozenset({(status.st_dev, status.st_ino)})):
         changed = max(changed, entry.st_ctime)
         line = _line(path, entry)
         activity.update(line)
-        if not unfinished and path.endswith(TEMPORARY_END):
-            unfinished = f"{shown_path(path)} is temporary"
-        if _is_hidden(path) or path.endswith(TEMPORARY_END):
-            continue
-        stamp.update(line)
-        if S_ISREG(entry.st_mode):
+        if path.endswith(TEMPORARY_END):
+            unfinished = unfinished or f"{shown_path(path)} is temporary"
+        elif _is_hidden(path) or f"{TEMPORARY_END}/" in path:
+            pass
+        elif S_ISREG(entry.st_mode):
             sizes[path] = entry.st_size
-        elif not unfinished and not S_ISDIR(entry.st_mode):
-            unfinished = f"{shown_path(path)} is neither a file nor a folder"
+            stamp.update(line)
+        elif S_ISDIR(entry.st_mode):
+            stamp.update(line)
+        else:
+            unfinished = unfinished or f"{shown_path(path)} is neither a file nor a folder"
     return VersionFiles(sizes, stamp.hexdigest(), activity.hexdigest(), changed, unfinished)
 
 
 def _entries(
-    folder: Path, prefix: str, within: frozenset[tuple[int, int]]
+    folder: str, prefix: str, within: frozenset[tuple[int, int]]
 ) -> Iterator[tuple[str, os.stat_result]]:
     """
     Yield all files and folders below *folder*, by name, each with its path from the version.
@@ -69,16 +73,18 @@ def _entries(
     *prefix* is the path of *folder* from the version, *within* has the identities of the folders
     on it.
     """
-    for name in sorted(os.listdir(folder)):
-        path = prefix + name
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=attrgetter("name"))
+    for entry in entries:
+        path = prefix + entry.name
         try:
-            status = (folder / name).stat()
+            status = entry.stat()
             yield path, status
             if S_ISDIR(status.st_mode):
                 identity = status.st_dev, status.st_ino
                 if identity in within:
-                    raise OSError(ELOOP, os.strerror(ELOOP), str(folder / name))  # noqa: TRY301 - handled below like other errors
-                yield from _entries(folder / name, f"{path}/", within | {identity})
+                    raise OSError(ELOOP, os.strerror(ELOOP), entry.path)  # noqa: TRY301 - handled below like other errors
+                yield from _entries(entry.path, f"{path}/", within | {identity})
         except OSError:
             if not _is_hidden(path):
                 raise
