@@ -51,7 +51,7 @@ def unsettled(model: "Model", version: int | None = None) -> list[str]:
     """
     if version is None:
         return in_states(model, PASSING, None)
-    found = [it for it in model.versions if it.version == version]
+    found = [it for it in model.versions if it.version == str(version)]
     if not found:
         return [f"{model.name} has no version {version}"]
     return [_line(model, it) for it in found if it.state not in (SERVING, FAILED)]
@@ -62,7 +62,7 @@ def in_states(model: "Model", states: Collection[str], version: int | None) -> l
     return [
         _line(model, it)
         for it in model.versions
-        if it.state in states and version in (None, it.version)
+        if it.state in states and (version is None or it.version == str(version))
     ]
 
 

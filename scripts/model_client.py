@@ -44,7 +44,7 @@ class ModelServerError(Exception):
 class ModelVersion:
     """One version of a model in the repository, as the server reports it."""
 
-    version: int
+    version: str
     state: str
     reason: str  #: of this state; empty if it needs none
     labels: tuple[str, ...]
@@ -55,7 +55,7 @@ class Model:
     """One model in the repository, as the server reports it."""
 
     name: str
-    default_version: int | None
+    default_version: str | None
     weight: float
     problem: str  #: with its folder or serving.toml; empty if there is none
     versions: tuple[ModelVersion, ...]  #: the newest first
@@ -243,7 +243,7 @@ def _parse_model(data: Any) -> Model:  # Any: a JSON value
     default = data["default_version"]
     return Model(
         name=_expect(str, data["name"]),
-        default_version=None if default is None else _expect(int, default),
+        default_version=None if default is None else _expect(str, default),
         weight=float(data["weight"]),
         problem=_expect(str, data["problem"]),
         versions=tuple(_parse_version(version) for version in _expect(list, data["versions"])),
@@ -253,7 +253,7 @@ def _parse_model(data: Any) -> Model:  # Any: a JSON value
 
 def _parse_version(data: Any) -> ModelVersion:  # Any: a JSON value
     return ModelVersion(
-        version=_expect(int, data["version"]),
+        version=_expect(str, data["version"]),
         state=_expect(str, data["state"]),
         reason=_expect(str, data["reason"]),
         labels=tuple(_expect(str, label) for label in _expect(list, data["labels"])),

@@ -198,7 +198,7 @@ class ModelHost:
 
         The caller ensures that no decode thread runs a part of the model, as for a JPEG decoder.
         """
-        loaded, self._loaded_model, self.inference = self._loaded_model, None, None
+        loaded, self._loaded_model = self._loaded_model, None
         if loaded is not None:
             loaded.runner.close()
 
@@ -216,6 +216,7 @@ class ModelHost:
         if self._loaded_model is None:
             return
         self._lanes.forget(self._loaded_model)
+        self.inference = self._runs = None  # what they refer to can be freed
         thread = self._thread = self._lanes.new_thread("loading")
         thread.start()
 

@@ -342,7 +342,7 @@ class Reconciler:
                 now.awaited_labels,
             ),
         )
-        if now.default != default:
+        if now.default != default and self.repository.changes:
             _log.info("requests for {name} go to version {v}", name=served, v=own[now.default])
 
     def _inference(self, revision: Revision) -> Inference:

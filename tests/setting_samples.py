@@ -41,6 +41,9 @@ SAMPLES = {
     "model": Sample(
         "served", '"served"', Path("served"), ("missing", "nul\0"), ('"missing"', "1", "true")
     ),
+    "models": Sample(
+        "served", '"served"', Path("served"), ("missing", "graph.pb", "nul\0"), ('"missing"', "1")
+    ),
     "labels": Sample("labels.txt", '"labels.txt"', Path("labels.txt"), *_BAD_FILES),
     "signature": Sample(
         "serving_default",
@@ -79,6 +82,14 @@ SAMPLES = {
     "max_pixels": Sample("1_000_000", "1_000_000", 10**6, *_BAD_COUNTS),
     "decode_threads": Sample("2", "2", 2, *_BAD_AUTO),
     "client_timeout": Sample("0.5", "0.5", 0.5, *_BAD_POSITIVE),
+    "admin_token_file": Sample("token", '"token"', Path("token"), *_BAD_FILES),
+    "admin_listen": Sample(
+        "unix:/run/admin.sock",
+        '"unix:/run/admin.sock"',
+        "unix:/run/admin.sock",
+        ("admin", "8080", ":80"),
+        ("[]", "8080"),
+    ),
     "drain_delay": Sample("5", "5", 5.0, *_BAD_DELAYS),
     "access_log": Sample("On", "true", True, ("maybe", "2"), ('"true"', "1")),
 }
@@ -87,7 +98,7 @@ SAMPLES = {
 def write_sample_files(folder: Path) -> None:
     """Write the files and the folder that the samples name."""
     folder.joinpath("served").mkdir(exist_ok=True)
-    for name in ("graph.pb", "labels.txt"):
+    for name in ("graph.pb", "labels.txt", "token"):
         folder.joinpath(name).write_bytes(b"x")
 
 

@@ -46,7 +46,7 @@ def error_of(address: str, call: Callable[[ModelServer], object]) -> str:
         (PETS | {"versions": [3]}, FOREIGN + "(status 200)"),
         (PETS | {"weight": "heavy"}, FOREIGN + "(status 200)"),
         (PETS | {"name": 3}, FOREIGN + "(status 200)"),
-        (PETS | {"default_version": "3"}, FOREIGN + "(status 200)"),
+        (PETS | {"default_version": 3}, FOREIGN + "(status 200)"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{}", FOREIGN + "(status 200)"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", NOT_HTTP),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", NOT_HTTP),

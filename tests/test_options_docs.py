@@ -29,6 +29,8 @@ def read_back(text: str) -> Resolved:
     return resolve({"config": "elsewhere/ferry.toml"}, {})
 
 
+#: What cannot be given together with a model.
+REPOSITORY = {"models", "admin_token_file", "admin_listen"}
 SAMPLED = {name: sample.text for name, sample in SAMPLES.items()}
 
 
@@ -36,8 +38,12 @@ SAMPLED = {name: sample.text for name, sample in SAMPLES.items()}
     "command_line",
     [
         {},
-        {n: text for n, text in SAMPLED.items() if n not in {"port", "model", "signature"}},
-        {n: text for n, text in SAMPLED.items() if n not in {"listen", "graph"}},
+        {
+            n: text
+            for n, text in SAMPLED.items()
+            if n not in {"port", "model", "signature", *REPOSITORY}
+        },
+        {n: text for n, text in SAMPLED.items() if n not in {"listen", "graph", *REPOSITORY}},
         {"listen": ["tcp:1", 'unix:/run/"quoted" \\:name\t\x7f.sock', "unix:/run/é"]},
         {"port": "0"},
         {"max_queue_delay_ms": "0.1", "client_timeout": "1e-7", "default_timeout": "12345678.9"},

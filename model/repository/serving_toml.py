@@ -108,6 +108,15 @@ def serve(path: Path, versions: Sequence[int] | None) -> None:
     _edit(path, edit, edited)
 
 
+def rewrite(path: Path) -> None:
+    """
+    Replace the ``serving.toml`` at *path* by one with the same text: what failed is tried again.
+
+    A file that is absent is created.  Raises the errors of `serve`.
+    """
+    _edit(path, lambda _: None, lambda facts: facts)
+
+
 def _edit(
     path: Path,
     edit: "Callable[[TOMLDocument], None]",

@@ -82,6 +82,7 @@ class Settings:
         MODEL,
         "A frozen TensorFlow graph to serve.",
         unset="none, the default model is served",
+        excludes="models",
     )
     model: Path | None = setting(
         ReadableFile(or_folder=True),

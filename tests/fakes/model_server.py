@@ -16,7 +16,7 @@ Answer = Mapping[str, Any] | tuple[int, bytes] | bytes
 
 def version(number: int, state: str, reason: str = "", *labels: str) -> dict[str, Any]:
     """Return a version as the server reports it."""
-    return {"version": number, "state": state, "reason": reason, "labels": list(labels)}
+    return {"version": str(number), "state": state, "reason": reason, "labels": list(labels)}
 
 
 def model(*versions: dict[str, Any], name: str = "flowers", problem: str = "") -> dict[str, Any]:
