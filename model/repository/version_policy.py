@@ -97,9 +97,20 @@ def wanted(model: ModelOnDisk | None, held: Sequence[Held]) -> dict[int, Revisio
         chosen = set(sorted(candidates)[-facts.latest :])
     else:
         chosen = set(candidates)
-    if facts.versions != ():
-        chosen |= set(facts.labels.values())
+    chosen |= set(_labels(model).values())
     return {version: candidates[version] for version in sorted(chosen & candidates.keys())}
+
+
+def _labels(model: ModelOnDisk | None) -> Mapping[str, int]:
+    """Return the version of each label; none if no version is to be served."""
+    return {} if model is None or model.serving.versions == () else model.serving.labels
+
+
+def _asks_for_any(model: ModelOnDisk | None) -> bool:
+    """Return whether any version is to be served, even if none can be now."""
+    if model is None:
+        return False
+    return bool(model.versions if model.serving.versions is None else model.serving.versions)
 
 
 def _candidates(model: ModelOnDisk, held: Sequence[Held]) -> dict[int, Revision]:
@@ -124,21 +135,27 @@ def traffic(model: ModelOnDisk | None, held: Sequence[Held], before: Traffic) ->
     """
     Return which versions of *model* take traffic now; *before* is the last result.
 
-    The default is the newest version that is wanted and serves, else the newest that serves.  A
-    label whose version does not serve yet keeps the version that it had, while that one serves.
+    The default is the newest version that is wanted.  Until that one serves, the default stays, or
+    is the newest that is wanted and serves, else the newest that serves.  A label whose version
+    does not serve yet keeps the version that it had, while that one serves.
     """
     serving = {it.revision.version: it.revision for it in held if it.stage is Stage.SERVING}
     if not serving:
         return Traffic()
     want = wanted(model, held)
     labels, awaited_labels = {}, {}
-    for label, version in (model.serving.labels if model is not None else {}).items():
+    for label, version in _labels(model).items():
         target = version if version in serving else before.labels.get(label)
         if target in serving:
             labels[label] = target
         elif version in want:
             awaited_labels[label] = version
-    default = max([version for version in want if version in serving] or serving)
+    if want and max(want) in serving:
+        default = max(want)
+    elif before.default in serving:
+        default = before.default
+    else:
+        default = max([version for version in want if version in serving] or serving)
     return Traffic(serving, default, labels, frozenset(want.keys() - serving), awaited_labels)
 
 
@@ -159,7 +176,8 @@ def next_action(
     for name, own in sorted(by_model.items()):
         model = disk.get(name)
         want = wanted(model, own)
-        action = _action_in_memory(own, want, set(labels.get(name, {}).values()))
+        kept = set(labels.get(name, {}).values())
+        action = _action_in_memory(own, want, kept, stays=not want and _asks_for_any(model))
         if action is not None:
             return action
         if not any(it.stage in (Stage.DRAINING, Stage.DRAINED, Stage.UNLOADING) for it in own):
@@ -174,9 +192,13 @@ def next_action(
 
 
 def _action_in_memory(
-    own: Sequence[Held], want: Mapping[int, Revision], labelled: set[int]
+    own: Sequence[Held], want: Mapping[int, Revision], labelled: set[int], *, stays: bool
 ) -> Action | None:
-    """Return the next action for the revisions of one model that are in memory, or None."""
+    """
+    Return the next action for the revisions of one model that are in memory, or None.
+
+    If *stays*, none of the versions that are asked for can be served: what serves is not drained.
+    """
     wanted_now = set(want.values())
     for each in own:
         if each.stage is Stage.LOADED:
@@ -185,9 +207,9 @@ def _action_in_memory(
         if each.stage is Stage.DRAINED:
             return Action(Step.UNLOAD, each.revision)
     serving = [each.revision for each in own if each.stage is Stage.SERVING]
-    replaced = not want or any(revision in wanted_now for revision in serving)
+    if stays or not wanted_now.issubset(serving):
+        return None
     for revision in serving:
-        if revision in wanted_now or revision.version in labelled or not replaced:
-            continue
-        return Action(Step.DRAIN, revision)
+        if revision not in wanted_now and revision.version not in labelled:
+            return Action(Step.DRAIN, revision)
     return None
