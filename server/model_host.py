@@ -54,6 +54,7 @@ class ModelHost:
         on_progress: Callable[[str], object],
         load: Loader = load_model,
         weight: float = 1.0,
+        beside: bool = False,
         watch: Callable[[Callable[[], float]], OtherPrograms] = OtherPrograms,
     ) -> None:
         """
@@ -61,6 +62,8 @@ class ModelHost:
 
         While several models have requests waiting, each gets lane time in proportion to its
         *weight*.
+        If *beside*, other models take requests: then the loading thread has a low priority, and the
+        warm-up leaves all lanes but one to them.
         *on_progress* is called on the reactor thread with each step of the start, in words.
         *watch* is called with a monotonic clock, and begins to measure what other programs use.
         """
@@ -73,6 +76,7 @@ class ModelHost:
         self._on_progress = on_progress
         self._load = load
         self._weight = weight
+        self._beside = beside
         self._watch = watch
         self._thread: ModelThread | None = None
         self._runs: MeasuredRuns | None = None
@@ -83,9 +87,8 @@ class ModelHost:
         """
         Load the model and warm it up; return its `Inference`.
 
-        If the lanes are open, other models may be served: then the loading thread has a low
-        priority, and the warm-up leaves all lanes but one to them.  Raises `ModelError`, whose
-        message is one line, and `CancelledError` if `stop` is called before the model is ready.
+        Raises `ModelError`, whose message is one line, and `CancelledError` if `stop` is called
+        before the model is ready.
         """
         try:
             return await self._start()
@@ -96,11 +99,10 @@ class ModelHost:
             raise
 
     async def _start(self) -> Inference:
-        beside = self._lanes.is_open
-        loaded = await self._loaded(beside)
+        loaded = await self._loaded()
         self._raise_if_stopping()
         batcher = self._lanes.open(loaded.lanes)
-        self._runs = MeasuredRuns(batcher, f"warm-up of {loaded.full_name}", beside=beside)
+        self._runs = MeasuredRuns(batcher, f"warm-up of {loaded.full_name}", beside=self._beside)
         queues = Queues(
             loaded,
             Share(loaded.full_name, self._weight),
@@ -133,14 +135,14 @@ class ModelHost:
         )
         return self.inference
 
-    async def _loaded(self, beside: bool) -> LoadedModel:
+    async def _loaded(self) -> LoadedModel:
         """Load the model on a thread of its own, so that the lanes serve other models meanwhile."""
         self._raise_if_stopping()
         thread = self._thread = self._lanes.new_thread("loading")
         thread.start()
 
         def load() -> LoadedModel:
-            if beside:
+            if self._beside:
                 lower_priority()
             return self._load(self.settings, self._progress_from_thread)
 

@@ -41,7 +41,7 @@ _log = Logger()
 T = TypeVar("T")
 
 #: Seconds between two reads of a repository that may change.
-POLL_SECONDS = 2.0
+POLL_SECONDS = 2.1
 
 #: Seconds from a notice of the kernel until the repository is read: many come together.
 NOTICE_SECONDS = 0.05
@@ -61,8 +61,8 @@ class Loaded:
     memory: int = 0  #: bytes by which its load has increased the memory of the process
 
 
-#: Returns the host, not started, of a version of a model.
-MakeHost = Callable[[ModelOnDisk, VersionOnDisk], ModelHost]
+#: Returns the host, not started, of a version of a model; True: other models take requests.
+MakeHost = Callable[[ModelOnDisk, VersionOnDisk, bool], ModelHost]
 #: Raises `ModelError` if a loaded version does not answer as its files state.
 Prove = Callable[[Inference, VersionOnDisk], Awaitable[None]]
 
@@ -99,6 +99,7 @@ class Reconciler:
         self._reading = DeferredLock()
         self._poll: IDelayedCall | None = None
         self._stopping = False
+        self._noticed = False  # whether a change was noticed since the last read began
         self._ready: Deferred[None] | None = None
         self._names: dict[str, str] = {}  # under which requests ask for a model
         self._problem = ""  #: why the last read failed
@@ -131,6 +132,7 @@ class Reconciler:
 
     def notice(self) -> None:
         """Called when the kernel reports a change in the repository: read it soon."""
+        self._noticed = True
         if not self._stopping and self._poll is not None and self._poll.active():
             self._poll.reset(min(NOTICE_SECONDS, self._poll.getTime() - self._clock.seconds()))
 
@@ -154,6 +156,7 @@ class Reconciler:
     # Reading the disk.
 
     async def _refresh(self) -> None:
+        self._noticed = False
         try:
             self.disk = await self._on_thread(self.repository.read)
         except ModelError as error:
@@ -168,7 +171,7 @@ class Reconciler:
         self._set_weights()
         self._act()
         if self.repository.changes:
-            self._schedule(POLL_SECONDS)
+            self._schedule(NOTICE_SECONDS if self._noticed else POLL_SECONDS)
 
     def _schedule(self, seconds: float) -> None:
         if self._poll is not None and self._poll.active():
@@ -223,7 +226,11 @@ class Reconciler:
             model = self.disk[revision.name]
             version = next(it for it in model.versions if it.version == revision.version)
             loaded = Loaded(
-                revision, Stage.LOADING, model, version, self._make_host(model, version)
+                revision,
+                Stage.LOADING,
+                model,
+                version,
+                self._make_host(model, version, not self._models.starting),
             )
             self.held[revision] = loaded
             self._run(loaded, self._load(loaded))
@@ -256,7 +263,11 @@ class Reconciler:
     def _work_failed(self, failure: Failure, loaded: Loaded) -> None:
         if self._stopping:
             return
-        _log.failure("{name} failed", failure, name=_full_name(loaded.revision))
+        _log.failure("{name} was not unloaded", failure, name=_full_name(loaded.revision))
+        if loaded.stage is Stage.UNLOADING:
+            del self.held[loaded.revision]
+        else:
+            loaded.stage = Stage.DRAINED if loaded.stage is Stage.DRAINING else Stage.FAILED
 
     async def _load(self, loaded: Loaded) -> None:
         revision, before = loaded.revision, resident_bytes()

@@ -4,6 +4,7 @@ Change what a repository serves, by its serving.toml files; see `server.api.mode
 Everything here runs on the reactor thread; the files are written on the thread that reads them.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,8 @@ class RepositoryChanges:
         Raises a 404 for a version that is not on disk, or for a label to remove that there is not.
         """
         root, model = self._model(name)
+        if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", label) is None:
+            raise HTTPError(400, "a label has up to 100 letters, digits, '.', '_' and '-'")
         if version is None and label not in model.serving.labels:
             raise HTTPError(404, f"no label {label[:80]!r} of {name}")
         if version is not None:

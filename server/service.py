@@ -147,7 +147,7 @@ class InferenceService(Service):
             notice=self.reconciler.notice,
         )
 
-    def _host(self, model: ModelOnDisk, version: VersionOnDisk) -> ModelHost:
+    def _host(self, model: ModelOnDisk, version: VersionOnDisk, beside: bool) -> ModelHost:
         repository = self.reconciler.repository
         name = f"{model.name}/{version.version}: " if repository.changes else ""
         return ModelHost(
@@ -158,6 +158,7 @@ class InferenceService(Service):
             on_progress=lambda line: self._progress(f"{name}{line}"),
             load=repository.loader_of(model, version),
             weight=model.serving.weight,
+            beside=beside,
         )
 
     async def _prove(self, inference: Inference, version: VersionOnDisk) -> None:
@@ -188,7 +189,7 @@ class InferenceService(Service):
     def routes(self, permit: Permit = permit_none) -> tuple[Route, ...]:
         """Return the table of routes for every front end; *permit* is as in `ModelsAPI`."""
         api = InferenceAPI(lambda _: self.models.find(), self.dialect, seconds=self.clock.seconds)
-        health = HealthAPI(self.heartbeat, self.lifecycle)
+        health = HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names))
         changes = RepositoryChanges(self.reconciler)
         models = ModelsAPI(
             self.models, changes, self.dialect, permit=permit, seconds=self.clock.seconds

@@ -7,6 +7,7 @@ Reads the state of a `Reconciler` and changes nothing.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from model.repository.snapshot import ModelOnDisk
 from model.repository.version_policy import Held, Stage, revision_of, wanted
 from server.reconciler import Loaded, Reconciler
 
@@ -14,7 +15,6 @@ from server.reconciler import Loaded, Reconciler
 _STATES = {
     Stage.LOADING: "loading",
     Stage.LOADED: "loaded",
-    Stage.SERVING: "serving",
     Stage.DRAINING: "draining",
     Stage.DRAINED: "draining",
     Stage.UNLOADING: "draining",
@@ -59,54 +59,51 @@ def _report(reconciler: Reconciler, name: str) -> ModelReport:
     model = reconciler.disk.get(name)
     own = [it for it in reconciler.held.values() if it.revision.name == name]
     traffic = reconciler.traffic_of(name)
-    labels: dict[int, list[str]] = {}
-    for label, version in sorted(traffic.labels.items()):
-        labels.setdefault(version, []).append(label)
     numbers = {it.version for it in model.versions} if model is not None else set()
     numbers |= {it.revision.version for it in own}
-    served_as = next((it.host.inference.model for it in own if it.host.inference), None)
-    one = not reconciler.repository.changes and served_as is not None
-    rows = tuple(
-        VersionReport(
-            served_as.version if one and served_as is not None else str(number),
-            *_state(reconciler, name, number),
-            tuple(labels.get(number, ())),
-        )
-        for number in sorted(numbers, reverse=True)
-    )
-    default = None if traffic.default is None else str(traffic.default)
+    # A model that options name states its own name and version once it is loaded.
+    served = next((it.host.inference.model for it in own if it.host.inference), None)
+    states_itself = served is not None and not reconciler.repository.changes
+
+    def shown(number: int) -> str:
+        return served.version if served is not None and states_itself else str(number)
+
     return ModelReport(
-        name=served_as.name if served_as is not None else name,
-        versions=rows,
-        default_version=rows[0].version if one and default is not None else default,
+        name=served.name if served is not None else name,
+        versions=tuple(
+            VersionReport(
+                shown(number),
+                *_state(model, [it for it in own if it.revision.version == number], own, number),
+                tuple(sorted(label for label, it in traffic.labels.items() if it == number)),
+            )
+            for number in sorted(numbers, reverse=True)
+        ),
+        default_version=None if traffic.default is None else shown(traffic.default),
         labels={label: str(it) for label, it in (model.serving.labels if model else {}).items()},
         weight=model.serving.weight if model is not None else 1.0,
         problem=model.problem if model is not None else "",
     )
 
 
-def _state(reconciler: Reconciler, name: str, number: int) -> tuple[str, str]:
-    """Return the state of the version *number* of the model *name*, and its reason."""
-    model = reconciler.disk.get(name)
-    held = [it for it in reconciler.held.values() if it.revision.name == name]
-    own = sorted(
-        (it for it in held if it.revision.version == number), key=lambda it: it.stage is not _SERVES
-    )
+def _state(
+    model: ModelOnDisk | None, revisions: list[Loaded], own: list[Loaded], number: int
+) -> tuple[str, str]:
+    """
+    Return the state of the version *number* of *model*, and its reason.
+
+    *revisions* are those of the version, *own* those of the model.
+    """
+    failed = next((it.reason for it in revisions if it.reason), "")
+    serving = next((it for it in revisions if it.stage is Stage.SERVING), None)
+    if serving is not None:
+        return "serving", f"its new files failed: {failed}" if failed else ""
+    if revisions:
+        return _STATES[revisions[0].stage], failed
     on_disk = next((it for it in model.versions if it.version == number), None) if model else None
-    if own:
-        return _STATES[own[0].stage], own[0].reason or _failure(own)
-    if on_disk is None or model is None:
+    if model is None or on_disk is None:
         return "not served", ""
     if not on_disk.complete:
         return "incomplete", on_disk.reason
-    stages = [Held(it.revision, it.stage, it.serving_stamp) for it in held]
-    is_wanted = revision_of(model, on_disk) in wanted(model, stages).values()
+    held = [Held(it.revision, it.stage, it.serving_stamp) for it in own]
+    is_wanted = revision_of(model, on_disk) in wanted(model, held).values()
     return ("waiting" if is_wanted else "not served"), ""
-
-
-_SERVES = Stage.SERVING
-
-
-def _failure(own: list[Loaded]) -> str:
-    """Return why a newer revision of a version that serves has failed; "" if none has."""
-    return next((f"its new files failed: {it.reason}" for it in own if it.reason), "")

@@ -31,6 +31,7 @@ REPORT = BatcherReport(
     queues=(
         QueueReport(
             name="serving_default",
+            model="pets/7",
             rows={"high": 1, "normal": 2, "low": 0},
             waited=0.0125,
             arrivals=123.45678,
@@ -81,6 +82,7 @@ def test_a_report_is_in_milliseconds_and_rows() -> None:
         "queues": [
             {
                 "name": "serving_default",
+                "model": "pets/7",
                 "waiting": {"high": 1, "normal": 2, "low": 0},
                 "waited_ms": 12.5,
                 "arrivals_per_s": 123.457,

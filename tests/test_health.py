@@ -48,7 +48,8 @@ class HeartbeatHarness:
             on_beat=self.beats.append,
         )
         self.lifecycle = Lifecycle()
-        self.api = HealthAPI(self.heartbeat, self.lifecycle)
+        self.has_model = True
+        self.api = HealthAPI(self.heartbeat, self.lifecycle, lambda: self.has_model)
 
     def wait(self, seconds: int, *, threads_work: bool = True) -> None:
         """Advance the time by *seconds*, in steps of one second."""
@@ -201,3 +202,14 @@ def test_a_server_is_ready_in_one_state_only(
     for state in path:
         harness.lifecycle.move(state)
     assert content_of(harness.api.readyz(http_request())) == (status, content)
+
+
+def test_a_server_without_a_model_is_alive_and_not_ready() -> None:
+    """When all models of its repository have been unloaded."""
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(State.READY)
+    assert content_of(harness.api.readyz(http_request()))[0] == 200
+    harness.has_model = False
+    expected = {"ready": False, "state": "ready", "trouble": "no model is served"}
+    assert content_of(harness.api.readyz(http_request())) == (503, expected)
+    assert healthz(harness)[0] == 200

@@ -85,6 +85,7 @@ def test_a_queue_is_reported_by_priority_with_its_latencies() -> None:
     (report,) = report_of(recorder, 8.0).queues
     assert report == QueueReport(
         name="net",
+        model="",
         rows={"high": 3, "normal": 0, "low": 3},
         waited=4.0,
         arrivals=UNEXPECTED.rate,

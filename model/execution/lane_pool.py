@@ -55,11 +55,6 @@ class LanePool:
         """Whether a run has exceeded its timeout and not ended."""
         return self._batcher is not None and self._batcher.hung
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the lanes have been started: other models may be served."""
-        return self._batcher is not None
-
     def forget(self, model: LoadedModel) -> None:
         """Drop what the lanes keep of *model*, whose runs have ended."""
         for lane in self.lanes:

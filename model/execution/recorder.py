@@ -47,6 +47,7 @@ class QueueReport:
     """The state of one queue; times are seconds."""
 
     name: str
+    model: str  #: the name of its share
     rows: dict[str, int]  #: waiting rows, by the name of the priority in lower case
     waited: float  #: waiting time of the oldest request; 0.0 if none waits
     arrivals: float  #: rows per second
@@ -141,6 +142,7 @@ def queue_report(queue: Queue[Any, Any], now: float) -> QueueReport:
     latency = queue.latency
     return QueueReport(
         name=queue.name,
+        model=queue.share.name if queue.share is not None else "",
         rows={level.name.lower(): queue.by_level[level] for level in Priority},
         waited=max(0.0, now - queue.oldest) if queue.rows else 0.0,
         arrivals=queue.expected(now).rate,

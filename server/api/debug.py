@@ -65,6 +65,7 @@ def report_of(report: BatcherReport) -> dict[str, object]:
 def _queue(queue: QueueReport) -> dict[str, object]:
     return {
         "name": queue.name,
+        "model": queue.model,
         "waiting": queue.rows,
         "waited_ms": _ms(queue.waited),
         "arrivals_per_s": round(queue.arrivals, 3),

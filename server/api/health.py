@@ -1,10 +1,11 @@
 """
 Answer `GET /healthz` and `GET /readyz`.
 
-The server is ready if the model is warmed up, the server is alive, and it does not drain.
+The server is ready if a model is warmed up, the server is alive, and it does not drain.
 Everything here runs on the reactor thread.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 
 import orjson
@@ -18,9 +19,13 @@ from server.lifecycle import Lifecycle, State
 class HealthAPI:
     """Answers `GET /healthz` and `GET /readyz`."""
 
-    def __init__(self, heartbeat: Heartbeat, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, heartbeat: Heartbeat, lifecycle: Lifecycle, has_model: Callable[[], bool]
+    ) -> None:
+        """*has_model* returns whether any model takes requests."""
         self._heartbeat = heartbeat
         self._lifecycle = lifecycle
+        self._has_model = has_model
 
     def healthz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """
@@ -43,6 +48,8 @@ class HealthAPI:
         During the start, the answer includes the progress.
         """
         state, trouble = self._lifecycle.state, self._trouble()
+        if state is State.READY and not trouble and not self._has_model():
+            trouble = "no model is served"
         ready = state is State.READY and not trouble
         content: dict[str, object] = {"ready": ready, "state": state.value}
         if state is State.STARTING:

@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from server.settings.kinds import ReadableFile
+from server.settings.kinds import EndpointOrPath, ReadableFile, ReadableFolder
 from server.settings.option import VARIABLE_PREFIX, Option, SettingsError
 from server.settings.table import (
     CONFIG,
@@ -155,8 +155,10 @@ def _toml_texts(option: Option[Any], raw: object, origin: str, folder: Path) -> 
             shown = _text(item) if isinstance(item, bool | Decimal) else repr(item)
             raise _refused(option, shown, origin)
     texts = tuple(map(_text, items))
-    if isinstance(option.kind, ReadableFile):
+    if isinstance(option.kind, ReadableFile | ReadableFolder):
         return tuple(str(folder / text) for text in texts)
+    if isinstance(option.kind, EndpointOrPath) and texts[0].startswith("."):
+        return (str(folder / texts[0]),)
     return texts
 
 
