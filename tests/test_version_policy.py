@@ -107,13 +107,7 @@ def test_what_serving_toml_and_the_disk_want(
     assert wanted(model, memory) == {version: revision(version) for version in versions}
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        model_of(latest(), 1, incomplete=[2]),
-        replace(model_of(latest(), 1, 2), serving_stamp="s"),
-    ],
-)
+@pytest.mark.parametrize("model", [model_of(latest(), 1, incomplete=[2]), model_of(latest(), 1, 2)])
 def test_a_version_with_new_files_that_cannot_be_used_keeps_its_old_revision(
     model: ModelOnDisk,
 ) -> None:

@@ -257,7 +257,7 @@ class Repository(RuleBasedStateMachine):
 @pytest.mark.parametrize("steps", [50])
 def test_any_history_of_a_repository_ends_with_what_is_wanted(steps: int) -> None:
     """And a model that serves something serves something until nothing is wanted of it."""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis's
+    run_state_machine_as_test(
         Repository,
         settings=settings(
             max_examples=150,
