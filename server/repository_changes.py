@@ -56,7 +56,10 @@ class RepositoryChanges:
         labels = [label for label, it in model.serving.labels.items() if it == number]
         if labels:
             raise HTTPError(409, f"version {number} has the label {labels[0]}: move it first")
-        rest = sorted(set(self._wanted(model)) - {number})
+        now = self._wanted(model)
+        if number not in now:
+            return await self._edit(name, lambda: serving_toml.rewrite(root))
+        rest = [it for it in now if it != number]
         return await self._edit(name, lambda: serving_toml.serve(root, rest))
 
     async def label(self, name: str, label: str, version: int | None) -> ModelReport:
@@ -93,15 +96,20 @@ class RepositoryChanges:
         raise HTTPError(404, f"no version {version[:80]!r} of {model.name}; there are: {known}")
 
     def _wanted(self, model: ModelOnDisk) -> list[int]:
-        """Return the versions that serving.toml asks for, even if their last load has failed."""
+        """
+        Return the versions that serving.toml asks for.
+
+        Both those whose last load has failed and those that serve in their place are among them.
+        """
         if model.serving.versions is not None:
             return list(model.serving.versions)
         held = [
-            Held(it.revision, it.stage)
+            Held(it.revision, it.stage, it.serving_stamp)
             for it in self._reconciler.held.values()
-            if it.revision.name == model.name and it.stage is not Stage.FAILED
+            if it.revision.name == model.name
         ]
-        return list(wanted(model, held))
+        in_memory = [it for it in held if it.stage is not Stage.FAILED]
+        return sorted(wanted(model, held).keys() | wanted(model, in_memory).keys())
 
     async def _edit(self, name: str, edit: Callable[[], object]) -> ModelReport:
         try:

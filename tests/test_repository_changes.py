@@ -1,0 +1,216 @@
+"""What a change writes to serving.toml: server/repository_changes.py, server/version_report.py."""
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import ensureDeferred
+
+from model.errors import ModelError
+from model.repository.serving_toml import SERVING_TOML
+from model.repository.snapshot import RepositoryReader
+from server.http.error_statuses import HTTPError
+from server.model_loading import load_model
+from server.repositories import FolderRepository
+from server.repository_changes import RepositoryChanges
+from server.settings.table import Settings
+from server.version_report import ModelReport
+from tests.fakes.reconciler import FakeRepository, ReconcilerHarness
+from tests.fakes.server import Log
+from tests.fakes.threads import outcomes
+
+pytestmark = pytest.mark.usefixtures("log")
+
+
+class Folder(FolderRepository):
+    """A folder whose versions are loaded by a `FakeRepository`; their stamps are their numbers."""
+
+    def __init__(self, root: Path, fake: FakeRepository, seconds: Callable[[], float]) -> None:
+        reader = RepositoryReader(root, seconds=seconds, now=lambda: 2.0**40)
+        super().__init__(Settings(), root, reader=reader, load=load_model)
+        self.settings_of = fake.settings_of  # type: ignore[method-assign]  # models without files
+        self.loader_of = fake.loader_of  # type: ignore[method-assign]  # as above
+
+
+class Changed:
+    """A server of a real folder with versions 1 to 3 of pets, of which some may be broken."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path, text: str | None) -> None:
+        self.harness = ReconcilerHarness(monkeypatch)
+        self.root = root
+        for version in (1, 2, 3):
+            self.write(version)
+        if text is not None:
+            self.toml.write_text(text)
+        self.repository = Folder(root, self.harness.repository, self.harness.clock.seconds)
+        self.harness.reconciler.repository = self.repository
+        self.broken: set[int] = set()
+        monkeypatch.setattr(self.harness.reconciler, "_prove", self._prove)
+        self.changes = RepositoryChanges(self.harness.reconciler)
+
+    async def _prove(self, inference: Any, version: Any) -> None:
+        if version.version in self.broken:
+            raise ModelError("wrong")
+
+    @property
+    def toml(self) -> Path:
+        """The serving.toml of pets."""
+        return self.root / "pets" / SERVING_TOML
+
+    def write(self, version: int) -> None:
+        """Write a version."""
+        folder = self.root / "pets" / str(version)
+        folder.mkdir(parents=True)
+        (folder / "graph.pb").write_bytes(b"x")
+
+    def change(self, change: Coroutine[Any, Any, ModelReport]) -> ModelReport:
+        """Make a change, and do what follows; return the report, or raise the error."""
+        fired = outcomes(ensureDeferred(change))
+        self.harness.turn()
+        (result,) = fired
+        if isinstance(result, Exception):
+            raise result
+        assert isinstance(result, ModelReport)
+        return result
+
+    def state(self) -> str:
+        """Return the versions and their states, the newest first."""
+        (report,) = self.changes.reports()
+        return " ".join(f"{it.version}:{it.state}" for it in report.versions)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store run times in a folder of the test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+S, N = "serving", "not served"
+LATEST = f"3:{S} 2:{N} 1:{N}"
+
+
+@pytest.mark.parametrize(
+    ("text", "broken", "kind", "version", "written", "state"),
+    [
+        # load
+        (None, [], "load", None, "\n", LATEST),
+        ("versions = []\n", [], "load", None, "\n", LATEST),
+        ("versions = [1] # c\n", [], "load", None, "versions = [1] # c\n", f"3:{N} 2:{N} 1:{S}"),
+        (None, [], "load", "3", "\n", LATEST),
+        (None, [], "load", "1", "versions = [1, 3]\n", f"3:{S} 2:{N} 1:{S}"),
+        ("versions = []\n", [], "load", "1", "versions = [1]\n", f"3:{N} 2:{N} 1:{S}"),
+        ('versions = "all"\n', [], "load", "1", 'versions = "all"\n', f"3:{S} 2:{S} 1:{S}"),
+        (None, [3], "load", "3", "\n", f"3:failed 2:{S} 1:{N}"),
+        # The version that serves in the place of one that has failed stays.
+        (None, [3], "load", "1", "versions = [1, 2, 3]\n", f"3:failed 2:{S} 1:{S}"),
+        # unload
+        (None, [], "unload", None, "versions = []\n", f"3:{N} 2:{N} 1:{N}"),
+        (None, [], "unload", "3", "versions = []\n", f"3:{N} 2:{N} 1:{N}"),
+        (None, [], "unload", "1", "\n", LATEST),
+        (None, [3], "unload", "3", "versions = [2]\n", f"3:{N} 2:{S} 1:{N}"),
+        ('versions = "all"\n', [], "unload", "2", "versions = [1, 3]\n", f"3:{S} 2:{N} 1:{S}"),
+        ("versions = [1, 9]\n", [], "unload", "1", "versions = [9]\n", None),
+        # labels
+        (None, [], "label", "1", "[labels]\nstable = 1\n", f"3:{S} 2:{N} 1:{S}"),
+        ("[labels]\nstable = 1 # c\n", [], "label", "2", "[labels]\nstable = 2 # c\n",
+            f"3:{S} 2:{S} 1:{N}"),
+        ("[labels]\nstable = 1\n", [], "label", None, "[labels]\n", LATEST),
+    ],
+)  # fmt: skip
+def test_a_change_is_written_to_serving_toml_and_then_done(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    log: Log,
+    *,
+    text: str | None,
+    broken: list[int],
+    kind: str,
+    version: str | None,
+    written: str,
+    state: str | None,
+) -> None:
+    """Nothing else changes it, so that a restart serves the same versions."""
+    changed = Changed(monkeypatch, tmp_path / "models", text)
+    changed.broken.update(broken)
+    with changed.harness.stopping():
+        changed.harness.begin()
+        changed.harness.turn()
+        if kind == "label":
+            number = None if version is None else int(version)
+            changed.change(changed.changes.label("pets", "stable", number))
+        else:
+            changed.change(getattr(changed.changes, kind)("pets", version))
+        assert changed.toml.read_text() == written
+        changed.harness.turn()
+        assert state is None or changed.state() == state
+    log.flush_errors()
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        (lambda it: it.load("cars", None), 404, "no model 'cars'; there are: pets"),
+        (lambda it: it.unload("cars", None), 404, "no model 'cars'; there are: pets"),
+        (lambda it: it.load("pets", "9"), 404, "no version '9' of pets; there are: 1, 2, 3"),
+        (lambda it: it.load("pets", "01"), 404, "no version '01' of pets; there are: 1, 2, 3"),
+        (lambda it: it.unload("pets", "9"), 404, "no version '9' of pets; there are: 1, 2, 3"),
+        (lambda it: it.unload("pets", "1"), 409, "version 1 has the label stable: move it first"),
+        (lambda it: it.label("pets", "new", 9), 404, "no version '9' of pets; there are: 1, 2, 3"),
+        (lambda it: it.label("pets", "new", None), 404, "no label 'new' of pets"),
+        (lambda it: it.label("pets", "a b", 1), 400,
+            "a label has up to 100 letters, digits, '.', '_' and '-'"),
+    ],
+)  # fmt: skip
+def test_a_change_of_what_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    change: Callable[[RepositoryChanges], Coroutine[Any, Any, ModelReport]],
+    status: int,
+    message: str,
+) -> None:
+    """And writes nothing."""
+    text = "[labels]\nstable = 1\n"
+    changed = Changed(monkeypatch, tmp_path / "models", text)
+    with changed.harness.stopping():
+        changed.harness.start()
+        with pytest.raises(HTTPError) as caught:
+            changed.change(change(changed.changes))
+        assert (caught.value.status, str(caught.value)) == (status, message)
+        assert changed.toml.read_text() == text
+
+
+def test_a_repository_that_cannot_be_written_or_edited_is_a_conflict(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The message states the reason; a broken file is left as it is."""
+    changed = Changed(monkeypatch, tmp_path / "models", None)
+    with changed.harness.stopping():
+        changed.harness.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("os.fsync", lambda _: _raise(OSError(30, "Read-only file system")))
+            with pytest.raises(HTTPError) as caught:
+                changed.change(changed.changes.load("pets", "1"))
+        assert (caught.value.status, str(caught.value)) == (
+            409, "the repository cannot be written: Read-only file system"
+        )  # fmt: skip
+        assert not changed.toml.exists()
+        changed.toml.write_text("versions = ?\n")
+        with pytest.raises(ModelError):
+            changed.change(changed.changes.load("pets", "1"))
+        assert changed.toml.read_text() == "versions = ?\n"
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def test_a_model_that_an_option_names_cannot_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no serving.toml."""
+    harness = ReconcilerHarness(monkeypatch, changes=False)
+    changes = RepositoryChanges(harness.reconciler)
+    (error,) = outcomes(ensureDeferred(changes.load("pets", None)))
+    assert isinstance(error, HTTPError)
+    assert (error.status, str(error)) == (
+        409, "the model is named by an option: only --models can be changed"
+    )  # fmt: skip
