@@ -185,3 +185,22 @@ def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
     fixture.lane.finish([1.0, 0.0, 0.0])
     assert [classes(each)[0][0] for each in others] == ["cat", "cat"]
     assert [len(batch) for batch in fixture.lane.batches] == [1, 1]
+
+
+def test_a_retired_inference_waits_for_all_its_calls() -> None:
+    """Those that are decoded, run, or were cancelled; every Deferred fires once."""
+    fixture = InferenceFixture()
+    inference = fixture.inference
+    decoded, waiting = (outcomes(classify(inference, IMAGE, 1)) for _ in range(2))
+    cancelled = classify(inference, IMAGE, 1).addErrback(lambda _: None)
+    fixture.decode()
+    retired = [outcomes(inference.retire()) for _ in range(2)]
+    assert (inference.retired, retired) == (True, [[], []])
+    cancelled.cancel()
+    fixture.lane.finish([1.0, 0.0, 0.0])
+    assert (kinds(decoded), retired) == ([list], [[], []])
+    fixture.decode()
+    assert retired == [[], []]
+    fixture.lane.finish([1.0, 0.0, 0.0])
+    assert (kinds(waiting), retired) == ([list], [[None], [None]])
+    assert outcomes(inference.retire()) == [None]

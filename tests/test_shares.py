@@ -1,7 +1,7 @@
 """Shares of lane time, and the end of one share: batcher/share.py, batcher/closing.py."""
 
 from collections import Counter
-from math import inf
+from math import inf, nan
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,7 +11,7 @@ from batcher.learning.latency import LatencyCurve
 from batcher.policy import FixedPolicy
 from batcher.priority import Priority
 from batcher.queue import Queue
-from batcher.share import Share
+from batcher.share import Share, ShareTurns
 from tests.fakes.executor import ManualBatcher, ManualExecutor
 
 CAP = 4
@@ -281,3 +281,33 @@ def test_a_callback_of_a_close_may_close_and_drain() -> None:
     close("fast")
     device.end()
     assert sorted(fired) == ["all", "fast", "fast", "slow"]
+
+
+def test_a_weight_can_change_while_a_run_is_under_way() -> None:
+    """From then on the lane time has the new proportion; the charge of the run is corrected."""
+    device = SharedDevice(fast=1.0, slow=1.0)
+    device.serve(20, "fast", "slow")
+    device.shares["slow"].set_weight(8.0)
+    device.used = dict.fromkeys(device.used, 0.0)
+    for _ in range(200):
+        device.serve(1, "fast", "slow")
+    assert abs(device.used["slow"] / 8.0 - device.used["fast"]) <= 2 * SECONDS["slow"]
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, inf, nan])
+def test_a_weight_that_no_share_can_have_is_refused(weight: float) -> None:
+    """The share keeps its own."""
+    share = Share("pets", 2.0)
+    with pytest.raises(ValueError, match="the weight of a share must be above 0"):
+        share.set_weight(weight)
+    assert share.weight == 2.0
+
+
+def test_a_change_of_the_weight_rescales_the_runs_under_way() -> None:
+    """Their end then leaves nothing of their charge."""
+    turns, share = ShareTurns(), Share("pets", 1.0)
+    turns.launched(share, 6.0)
+    share.set_weight(3.0)
+    assert share.running == 2.0
+    turns.ended(share, 6.0, 9.0)
+    assert (share.running, share.settled) == (0.0, 3.0)

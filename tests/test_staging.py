@@ -1,5 +1,7 @@
 """Staging: the rows of a batch in contiguous, aligned memory."""
 
+from weakref import ref
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from model.execution.staging import Staging, aligned_empty
 from model.signature import STRING, Feed, Signature, TensorSpec
+from tests.fakes.model import FakeRunner, images, loaded
 
 
 def fed(*arrays: np.ndarray) -> Feed:
@@ -107,3 +110,20 @@ def test_another_signature_of_the_same_shapes_gets_buffers_of_its_own() -> None:
     (staged,) = staging.stage([(feed, 0, 2)]).arrays
     assert staged.dtype == np.int32
     assert staged.tolist() == [[7, 7], [7, 7]]
+
+
+def test_the_buffers_of_a_model_are_dropped_with_it_only() -> None:
+    """Another model's are kept; after that, the next batch has new ones."""
+    model, other = loaded(FakeRunner()), loaded(FakeRunner())
+    staging = Staging()
+    staging.forget(model)
+    first = staging.stage([(images(1, 2, model=model), 0, 2)]).arrays[0]
+    staging.forget(other)
+    again = staging.stage([(images(3, model=model), 0, 1)]).arrays[0]
+    assert np.shares_memory(first, again)
+    buffers = ref(first.base)
+    del first, again
+    assert buffers() is not None
+    staging.forget(model)
+    assert buffers() is None
+    assert staging.stage([(images(4, model=other), 0, 1)]).arrays[0].max() == 4

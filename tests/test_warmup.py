@@ -404,3 +404,20 @@ def test_a_failure_of_running_all_sizes_is_passed_on() -> None:
     (error,) = prepared(Machine(lanes=2, capacity=3), 1, 2, 4)
     assert isinstance(error, OutOfMemory)
     assert error.rows == 4
+
+
+def test_beside_other_models_one_run_at_a_time_is_under_way() -> None:
+    """On the device's other lanes their requests wait for none; else all lanes run at once."""
+    for beside, most in ((False, 3), (True, 1)):
+        machine = Machine(lanes=3)
+        runs = MeasuredRuns(machine.batcher, "warm-up", beside=beside)
+        running: list[int] = []
+        ended = outcomes(Deferred.fromCoroutine(runs.run(machine.sample, 3)))
+        while not ended:
+            running.append(sum(bool(it.queue.jobs) for it in machine.threads))
+            busy = next(it for it in machine.threads if it.queue.jobs)
+            busy.step()
+            busy.calls.drain()
+        assert max(running) == most
+        assert machine.rows() == [1, 1, 1]
+        assert len(ended[0]) == 3  # type: ignore[arg-type]  # the seconds
