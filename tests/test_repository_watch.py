@@ -1,0 +1,129 @@
+"""Notices of the kernel about a real folder: server/repository_watch.py."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from twisted.internet.task import Clock
+
+from server.repository_watch import RepositoryWatch
+from tests.fakes.server import Log
+
+if TYPE_CHECKING:
+    from twisted.internet.inotify import INotify
+
+pytestmark = pytest.mark.usefixtures("log")
+
+
+class Reactor(Clock):
+    """The part of a reactor that watches descriptors; the test reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[INotify] = set()
+        self.addReader = self.readers.add
+        self.removeReader = self.readers.discard
+
+    def removeWriter(self, _: object) -> None:
+        """Do nothing: none was added."""
+
+
+class Watched:
+    """A folder that is watched, with a model; the test lets the notices be read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "models"
+        (self.root / "pets").mkdir(parents=True)
+        self.reactor = Reactor()
+        self.renamed: list[str] = []
+        self.notices = 0
+        self.watch = RepositoryWatch(
+            self.root, self.reactor, renamed=self._on_renamed, notice=self._on_notice
+        )
+
+    def _on_renamed(self, path: Path) -> None:
+        self.renamed.append(str(path.relative_to(self.root)))
+
+    def _on_notice(self) -> None:
+        self.notices += 1
+
+    def read(self) -> tuple[bool, list[str]]:
+        """Read the notices; return whether there were any, and the renamed paths."""
+        self.notices, self.renamed = 0, []
+        for reader in list(self.reactor.readers):
+            reader.doRead()
+        self.reactor.advance(0)
+        return self.notices > 0, self.renamed
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    """Return a folder that is watched."""
+    watched = Watched(tmp_path)
+    watched.watch.start()
+    assert watched.read() == (False, [])
+    return watched
+
+
+def test_a_folder_that_is_renamed_into_place_is_noticed_with_its_path(watched: Watched) -> None:
+    """A version or a whole model."""
+    (watched.root / "pets" / "1.tmp").mkdir()
+    assert watched.read() == (True, [])
+    (watched.root / "pets" / "1.tmp").rename(watched.root / "pets" / "1")
+    assert watched.read() == (True, ["pets/1"])
+    (watched.root.parent / "new" / "3").mkdir(parents=True)
+    (watched.root.parent / "new").rename(watched.root / "cars")
+    assert watched.read() == (True, ["cars"])
+    watched.watch.stop()
+
+
+def test_a_change_of_serving_toml_is_noticed(watched: Watched) -> None:
+    """When it has been written, replaced or deleted."""
+    file = watched.root / "pets" / "serving.toml"
+    file.write_text("")
+    assert watched.read()[0]
+    new = watched.root / "pets" / ".new"
+    new.write_text("weight = 2.0")
+    new.replace(file)
+    assert watched.read() == (True, ["pets/serving.toml"])
+    file.unlink()
+    assert watched.read()[0]
+    assert not watched.read()[0]
+    watched.watch.stop()
+
+
+def test_a_model_that_is_added_or_written_again_is_watched(watched: Watched) -> None:
+    """Also if it has the name of one that was deleted."""
+    for name in ("cars", "pets"):
+        folder = watched.root / name
+        if folder.exists():
+            folder.rmdir()
+            assert watched.read() == (True, [])
+        folder.mkdir()
+        assert watched.read() == (True, [])
+        (folder / "1.tmp").mkdir()
+        watched.read()
+        (folder / "1.tmp").rename(folder / "1")
+        assert watched.read() == (True, [f"{name}/1"])
+        assert len(watched.reactor.readers) == 1
+    watched.watch.stop()
+
+
+def test_after_a_stop_nothing_is_watched(watched: Watched) -> None:
+    """It may be stopped again."""
+    watched.watch.stop()
+    watched.watch.stop()
+    assert watched.reactor.readers == set()
+    (watched.root / "cars").mkdir()
+    assert watched.read() == (False, [])
+
+
+def test_a_folder_that_cannot_be_watched_is_polled(tmp_path: Path, log: Log) -> None:
+    """That is logged, and is no error."""
+    watched = Watched(tmp_path)
+    (watched.root / "pets").rmdir()
+    watched.root.rmdir()
+    watched.watch.start()
+    watched.reactor.advance(0)
+    assert watched.reactor.readers == set()
+    assert "are found by polling" in log.lines()[-1]
