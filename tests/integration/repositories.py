@@ -113,7 +113,7 @@ def with_manifest(folder: Path) -> Path:
     """List the files in *folder* in its manifest, so that it is complete at once; return it."""
     files = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() and path.name != MANIFEST:
             digest = digest_of(path.read_bytes())
             name = str(path.relative_to(folder))
             files[name] = {"size": digest.size, "sha256": digest.sha256}
