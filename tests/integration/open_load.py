@@ -13,7 +13,7 @@ from tests.integration.servers import wait_for
 CONNECTIONS = 4
 
 #: Seconds from one request of a connection to its next one.
-INTERVAL = 0.04
+INTERVAL = 0.08
 
 
 class OpenLoad:

@@ -199,7 +199,7 @@ class Repository:
             found = self.version(name, version)
             return found if found["state"] == state else None
 
-        return self.server.wait_for(report, f"{name}/{version} that is {state}", 30)
+        return self.server.wait_for(report, f"{name}/{version} that is {state}", 60)
 
     def add(self, name: str, *versions: int) -> None:
         """Add the model *name* with *versions* of `write_adder`; wait until the last one serves."""

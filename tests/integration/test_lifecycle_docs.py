@@ -50,7 +50,7 @@ def test_the_session_prints_what_the_page_shows(tmp_path: Path, cache_home: Path
             return without_ends(ran.stdout)
 
         for command, shown in steps:
-            wait_for(lambda: output(command) == shown, f"output of {command} as shown")  # noqa: B023 - called in this turn of the loop
+            wait_for(lambda: output(command) == shown, f"output of {command} as shown", 60)  # noqa: B023 - called in this turn of the loop
 
 
 def test_the_serving_toml_has_every_key(tmp_path: Path) -> None:

@@ -50,9 +50,9 @@ def test_a_version_that_is_renamed_into_place_takes_the_requests_at_once(
     assert "renamed/1 is unloaded" in repository.server.log
 
 
-@pytest.mark.parametrize("manifest", [False, True], ids=["alone", "with its manifest"])
+@pytest.mark.parametrize(("manifest", "pause"), [(False, STABLE_SECONDS / 3), (True, 0.4)])
 def test_a_version_that_is_copied_file_by_file_is_not_taken_before_it_is_complete(
-    repository: Repository, tmp_path: Path, manifest: bool
+    repository: Repository, tmp_path: Path, manifest: bool, pause: float
 ) -> None:
     """Complete is what its manifest lists, or without one what has been unchanged for seconds."""
     name = f"copied-{manifest}"
@@ -60,17 +60,16 @@ def test_a_version_that_is_copied_file_by_file_is_not_taken_before_it_is_complet
     shutil.copytree(repository.adders.files(2), source)
     if manifest:
         with_manifest(source)
-    # The file without which nothing can be loaded is not the last one.
     paths = sorted(path for path in source.rglob("*") if path.is_file())
     repository.add(name, 1)
     with under_load(repository.server.port, f"/models/{name}") as load:
         for path in paths:
             target = repository.root / name / "2" / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
+            load.wait(pause)
             assert repository.version(name, 2)["state"] in ("absent", "incomplete")
+            assert load.versions == [f"{name}/1"]
             shutil.copy(path, target)
-            load.wait(1.0)
-        assert load.versions == [f"{name}/1"]
         repository.wait_for_state(name, 2, "serving")
     assert load.versions == [f"{name}/1", f"{name}/2"]
 
