@@ -99,6 +99,7 @@ class Reconciler:
         self._reading = DeferredLock()
         self._poll: IDelayedCall | None = None
         self._stopping = False
+        self._acting = False
         self._noticed = False  # whether a change was noticed since the last read began
         self._ready: Deferred[None] | None = None
         self._names: dict[str, str] = {}  # under which requests ask for a model
@@ -210,14 +211,20 @@ class Reconciler:
 
     def _act(self) -> None:
         """Do what is to be done until there is something to wait for."""
-        while not self._stopping:
-            self._route()
-            held = [Held(it.revision, it.stage, it.serving_stamp) for it in self.held.values()]
-            labels = {name: it.labels for name, it in self._traffic.items()}
-            action = next_action(self.disk, held, labels)
-            if action is None:
-                break
-            self._begin(action)
+        if self._acting:
+            return  # something ended at once: the call under way takes account of it
+        self._acting = True
+        try:
+            while not self._stopping:
+                self._route()
+                held = [Held(it.revision, it.stage, it.serving_stamp) for it in self.held.values()]
+                labels = {name: it.labels for name, it in self._traffic.items()}
+                action = next_action(self.disk, held, labels)
+                if action is None:
+                    break
+                self._begin(action)
+        finally:
+            self._acting = False
         self._check_ready()
 
     def _begin(self, action: Action) -> None:
@@ -237,14 +244,10 @@ class Reconciler:
             return
         loaded = self.held[revision]
         if action.step is Step.SWITCH:
-            for other in list(self.held.values()):
-                same = (other.revision.name, other.revision.version) == (
-                    revision.name,
-                    revision.version,
-                )
-                if same and other.stage is Stage.SERVING:
-                    self._drain(other)
+            replaced = self.traffic_of(revision.name).serving.get(revision.version)
             loaded.stage = Stage.SERVING
+            if replaced is not None:
+                self._drain(self.held[replaced])
         elif action.step is Step.DRAIN:
             self._drain(loaded)
         else:
@@ -296,8 +299,9 @@ class Reconciler:
             _log.failure("{name} failed to load", name=_full_name(loaded.revision))
             first_line, _, _ = str(error).partition("\n")
             loaded.reason = f"the start failed: {first_line}"
+        loaded.serving_stamp = loaded.model.serving_stamp
         await loaded.host.unload()
-        loaded.stage, loaded.serving_stamp = Stage.FAILED, loaded.model.serving_stamp
+        loaded.stage = Stage.FAILED
         if self.repository.changes:
             _log.error(
                 "{name} is not served: {reason}",

@@ -57,6 +57,12 @@ class Log:
         """Return the lines of the errors."""
         return [_line(event) for event in self.events if _is_error(event)]
 
+    def flush_errors(self) -> list[str]:
+        """Remove and return the lines of the errors, which the test has expected."""
+        lines = self.errors()
+        self.events = [event for event in self.events if not _is_error(event)]
+        return lines
+
     def flush(self, kind: type[BaseException]) -> list[str]:
         """Remove and return the failures of this *kind*, which the test has expected."""
         flushed = [event for event in self.events if isinstance(_raised(event), kind)]
