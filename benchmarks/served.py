@@ -145,6 +145,23 @@ def sleeping(folder: Path, latency: Path, *options: str) -> Iterator[tuple[int, 
 
 
 @contextmanager
+def serving_models(
+    root: Path, folder: Path, *options: str, module: str = "scripts.cli"
+) -> Iterator[tuple[int, str]]:
+    """
+    Context manager: serve the repository *root*, yield the process id and URL, then end the server.
+
+    The server is ready at the yield.  *module* has the command `serve`, which takes *options*.  The
+    cache and the log of the server are in *folder*.
+    """
+    port = free_port()
+    given = ("serve", "--models", str(root), "--port", str(port), *options)
+    variables = {"XDG_CACHE_HOME": str(folder), "CUDA_VISIBLE_DEVICES": ""}
+    with _running(module, folder, lambda: is_ready(port), variables, *given) as pid:
+        yield pid, f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
 def _running(
     module: str,
     folder: Path,
