@@ -19,13 +19,14 @@ from benchmarks.served import serving_models
 from benchmarks.tables import table
 
 WIDTH = 32  #: of the widest layer of the first model; each further model is wider
+PATIENCE = 60.0  #: seconds for each model in which the server must become ready
 
 
 def started(root: Path, cache: Path, start: str) -> dict[str, Any]:
     """Return the figures of a server of all models in *root*; *start* names the kind of start."""
     names = sorted(path.name for path in root.iterdir())
     began = time.monotonic()
-    with serving_models(root, cache) as (pid, url):
+    with serving_models(root, cache, patience=PATIENCE * len(names)) as (pid, url):
         took = time.monotonic() - began
         memory, threads = resident_mb(pid), thread_count(pid)
         serving = [name for name in names if report(url, name)["default_version"]]
