@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -145,12 +146,35 @@ def sleeping(folder: Path, latency: Path, *options: str) -> Iterator[tuple[int, 
 
 
 @contextmanager
+def serving_models(
+    root: Path,
+    folder: Path,
+    *options: str,
+    module: str = "scripts.cli",
+    patience: float = PATIENCE,
+) -> Iterator[tuple[int, str]]:
+    """
+    Context manager: serve the repository *root*, yield the process id and URL, then end the server.
+
+    The server is ready at the yield, after at most *patience* seconds.  *module* has the command
+    `serve`, which takes *options*.  The cache and the log of the server are in *folder*.
+    """
+    port = free_port()
+    given = ("serve", "--models", str(root), "--port", str(port), *options)
+    variables = {"XDG_CACHE_HOME": str(folder), "CUDA_VISIBLE_DEVICES": ""}
+    ready = partial(is_ready, port)
+    with _running(module, folder, ready, variables, *given, patience=patience) as pid:
+        yield pid, f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
 def _running(
     module: str,
     folder: Path,
     ready: Callable[[], bool],
     variables: Mapping[str, str],
     *options: str,
+    patience: float = PATIENCE,
 ) -> Iterator[int]:
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(  # noqa: S603 - ours
@@ -158,7 +182,7 @@ def _running(
             env={**os.environ, **variables}, stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while not ready():
             if server.poll() is not None or time.monotonic() > deadline:
                 raise click.ClickException((folder / "server.log").read_text())

@@ -8,7 +8,8 @@ speeds and loads differ.  The requests are made without HTTP, in the process of 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,14 @@ class LaneTime(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.seconds: defaultdict[str, float] = defaultdict(float)  #: by the name of the share
+        self.longest: defaultdict[str, float] = defaultdict(float)  #: seconds of one run, likewise
 
     def ended(self, queue: Queue[Any, Any], run: Run, error: BaseException | None) -> None:
         """Add the seconds of *run*, from its launch to its end."""
         if queue.share is not None and not queue.in_background:
-            self.seconds[queue.share.name] += run.seconds or 0.0
+            name, seconds = queue.share.name, run.seconds or 0.0
+            self.seconds[name] += seconds
+            self.longest[name] = max(self.longest[name], seconds)
 
 
 def named_loader(service: Service) -> Loader:
@@ -67,28 +71,23 @@ def named_loader(service: Service) -> Loader:
     return lambda settings, on_progress: replace(load(settings, on_progress), name=service.name)
 
 
-class Load:
-    """Sends requests of one row to a slow and to a fast model, until it is stopped."""
+class Flood:
+    """Sends `FLOOD` times the rows that the lane could run to a model, until it is stopped."""
 
-    def __init__(self, slow: Inference, fast: Inference, clock: MonotonicTime) -> None:
-        self.answered = 0  #: rows of the fast model
-        self._slow, self._fast, self._clock = slow, fast, clock
-        self._flood = LoopingCall(self._burst)
-        self._flood.clock = clock
+    def __init__(self, slow: Inference, clock: MonotonicTime) -> None:
+        self._slow, self._clock = slow, clock
+        self._bursts = LoopingCall(self._burst)
+        self._bursts.clock = clock
         self._sent = 0
         self._began = clock.seconds()
-        self._stopped = False
 
     def start(self) -> None:
-        """Begin both loads."""
-        self._flood.start(TICK)
-        for _ in range(CLIENTS):
-            self._ask()
+        """Begin."""
+        self._bursts.start(TICK)
 
     def stop(self) -> None:
         """Send no further request."""
-        self._stopped = True
-        self._flood.stop()
+        self._bursts.stop()
 
     def _burst(self) -> None:
         due = int((self._clock.seconds() - self._began) * FLOOD * SLOW.best_rate)
@@ -96,6 +95,24 @@ class Load:
             # The queue is full most of the time: refusals are expected.
             self._slow.submit(row()).addErrback(lambda _: None)
         self._sent = due
+
+
+class Clients:
+    """The clients of the fast model: each sends its next request when the last is answered."""
+
+    def __init__(self, fast: Inference) -> None:
+        self.answered = 0  #: rows
+        self._fast = fast
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin."""
+        for _ in range(CLIENTS):
+            self._ask()
+
+    def stop(self) -> None:
+        """Send no further request."""
+        self._stopped = True
 
     def _ask(self) -> None:
         if not self._stopped:
@@ -124,8 +141,15 @@ class Shares:
         return self.slow / (self.slow + self.fast) * sum(weights) / weights[0]
 
 
-async def measure(reactor: Any, weights: Iterable[float], seconds: float) -> Shares:
-    """Serve both models on one lane with these *weights*, and load them for *seconds*."""
+@asynccontextmanager
+async def serving(
+    reactor: Any, weights: Iterable[float]
+) -> AsyncIterator[tuple[Inference, Inference, LaneTime]]:
+    """
+    Context manager: serve the slow and the fast model on one lane; yield them and its recorder.
+
+    The models have these *weights*.
+    """
     settings = Settings(lanes=1, max_queue_bytes=16_384)
     clock = MonotonicTime(reactor)
     pool = DecodePool(reactor.callFromThread, 1)
@@ -146,18 +170,27 @@ async def measure(reactor: Any, weights: Iterable[float], seconds: float) -> Sha
     pool.start()
     try:
         slow, fast = [await host.start() for host in hosts]
-        names = [inference.model.full_name for inference in (slow, fast)]
-        load = Load(slow, fast, clock)
-        load.start()
-        await deferLater(clock, SETTLING, lambda: None)
-        before, answered = spent.seconds.copy(), load.answered
-        await deferLater(clock, seconds, lambda: None)
-        busy = [spent.seconds[name] - before[name] for name in names]
-        answered = load.answered - answered
-        load.stop()
+        yield slow, fast, spent
     finally:
         lanes.abort()
         await stop_serving(hosts, lanes, pool)
+
+
+async def measure(reactor: Any, weights: Iterable[float], seconds: float) -> Shares:
+    """Serve both models on one lane with these *weights*, and load them for *seconds*."""
+    clock = MonotonicTime(reactor)
+    async with serving(reactor, weights) as (slow, fast, spent):
+        names = [inference.model.full_name for inference in (slow, fast)]
+        flood, clients = Flood(slow, clock), Clients(fast)
+        flood.start()
+        clients.start()
+        await deferLater(clock, SETTLING, lambda: None)
+        before, answered = spent.seconds.copy(), clients.answered
+        await deferLater(clock, seconds, lambda: None)
+        busy = [spent.seconds[name] - before[name] for name in names]
+        answered = clients.answered - answered
+        flood.stop()
+        clients.stop()
     return Shares(busy[0], busy[1], answered)
 
 

@@ -21,9 +21,12 @@ def expected_memory(size: int, replaced: Iterable[tuple[int, int]]) -> int:
     Return the memory that a version with files of *size* bytes is expected to need.
 
     *replaced* has the size of the files, and the memory that they took, of each version of this
-    model that is in memory.
+    model that is in memory.  Only a part of that memory grows with the files: the first load in a
+    process also takes what TensorFlow needs itself.
     """
-    measured = [memory * size / max(1, its_size) for its_size, memory in replaced]
+    measured = [
+        memory + MIN_MEMORY_PER_FILE_BYTE * (size - its_size) for its_size, memory in replaced
+    ]
     return int(max([MIN_MEMORY_PER_FILE_BYTE * size, *measured]))
 
 

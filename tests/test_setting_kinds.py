@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from server.settings.kinds import (
     Choice,
     Endpoint,
+    EndpointOrPath,
     Kind,
     Name,
     Number,
@@ -55,6 +56,9 @@ WORDS: Choice[str] = Choice(("cpu", "gpu"))
         (Name(), "__saved_model_init_op", "__saved_model_init_op"),
         (Endpoint(), "tcp:80", "tcp:80"),
         (Endpoint(), "unix:/run/my app.sock", "unix:/run/my app.sock"),
+        (EndpointOrPath(), "tcp:80", "tcp:80"),
+        (EndpointOrPath(), "/a:b\\.sock", "unix:/a\\:b\\\\.sock:mode=600:lockfile=1"),
+        (EndpointOrPath(), "a.sock", f"unix:{Path('a.sock').absolute()}:mode=600:lockfile=1"),
         (Switch(), "YES", True),
         (Switch(), "0", False),
     ],
@@ -86,6 +90,8 @@ def test_a_kind_reads_the_texts_that_users_write(
         (Name(), ""),
         (Name(), " a"),
         (Endpoint(), "tcp: "),
+        (EndpointOrPath(), "admin"),
+        (EndpointOrPath(), "8080"),
         (Switch(), ""),
     ],
 )

@@ -184,6 +184,13 @@ def before(
             before(1),
             before(1),
         ),
+        # A newer version that only a label names is not the default.
+        (
+            model_of(listed(1, new=2), 1, 2),
+            held(SERVING, 1, 2),
+            before(1),
+            Traffic(before(1, 2).serving, 1, {"new": 2}),
+        ),
         # A label that was removed has no version, and no label has one if nothing is to be served.
         (model_of(latest(), 1), held(SERVING, 1), before(1, new=1), before(1)),
         (model_of(listed(stable=1), 1), held(SERVING, 1), before(1, stable=1), before(1)),

@@ -172,16 +172,12 @@ class MeasuredRuns:
 
         Each lane does so.  Return the seconds of a few timed runs of `sizes_to_time`, by rows.
         """
-
-        def few(seconds: float) -> int:
-            return min(MIN_WARMUP_RUNS, warmup_runs(seconds))
-
         timed = sizes_to_time(sizes)
         times: dict[int, list[float]] = {}
         for rows in sorted(sizes):
             feed = repeat_sample(sample, rows)
             if rows in timed:
-                times[rows] = await self.run_on_all(feed, few)
+                times[rows] = await self.run_on_all(feed, few_runs)
             else:
                 await self.run(feed, self._lanes)
         return times
@@ -195,6 +191,11 @@ class MeasuredRuns:
         if self._under_way is not None:
             self._under_way.cancel()
         return self._batcher.drain(self._share)
+
+
+def few_runs(seconds: float) -> int:
+    """Return the number of runs of one size in a check, if one run takes *seconds*."""
+    return min(MIN_WARMUP_RUNS, warmup_runs(seconds))
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -221,7 +222,9 @@ async def warm_up(
     times: dict[int, list[float]] = {}
     for rows in sizes_up_to(largest or MAX_WARMUP_ROWS):
         try:
-            times[rows] = await runs.run_on_all(repeat_sample(sample, rows), warmup_runs)
+            # Beside other models a few runs do: their requests wait for each of them.
+            repeats = few_runs if runs.beside else warmup_runs
+            times[rows] = await runs.run_on_all(repeat_sample(sample, rows), repeats)
         except (CancelledError, ShuttingDown):
             raise
         except Exception as error:

@@ -6,9 +6,10 @@ action; the caller performs it and asks again.  A version takes no traffic befor
 an old one is not drained before a new one has taken its place.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from operator import itemgetter
 
 from model.repository.snapshot import ModelOnDisk, Snapshot, VersionOnDisk
 
@@ -89,16 +90,17 @@ def wanted(model: ModelOnDisk | None, held: Sequence[Held]) -> dict[int, Revisio
     """
     if model is None:
         return {}
-    facts = model.serving
     candidates = _candidates(model, held)
-    if facts.versions is not None:
-        chosen = set(facts.versions)
-    elif facts.latest is not None:
-        chosen = set(sorted(candidates)[-facts.latest :])
-    else:
-        chosen = set(candidates)
-    chosen |= set(_labels(model).values())
+    chosen = _chosen(model, candidates) | set(_labels(model).values())
     return {version: candidates[version] for version in sorted(chosen & candidates.keys())}
+
+
+def _chosen(model: ModelOnDisk, candidates: Collection[int]) -> set[int]:
+    """Return which of *candidates* the key ``versions`` asks for, without those of labels."""
+    facts = model.serving
+    if facts.versions is not None:
+        return set(facts.versions) & set(candidates)
+    return set(candidates if facts.latest is None else sorted(candidates)[-facts.latest :])
 
 
 def _labels(model: ModelOnDisk | None) -> Mapping[str, int]:
@@ -135,9 +137,9 @@ def traffic(model: ModelOnDisk | None, held: Sequence[Held], before: Traffic) ->
     """
     Return which versions of *model* take traffic now; *before* is the last result.
 
-    The default is the newest version that is wanted.  Until that one serves, the default stays, or
-    is the newest that is wanted and serves, else the newest that serves.  A label whose version
-    does not serve yet keeps the version that it had, while that one serves.
+    The default is the newest version that is wanted, and not for a label alone.  Until that one
+    serves, the default stays, or is the newest that serves.  A label whose version does not serve
+    yet keeps the version that it had, while that one serves.
     """
     serving = {it.revision.version: it.revision for it in held if it.stage is Stage.SERVING}
     if not serving:
@@ -150,12 +152,13 @@ def traffic(model: ModelOnDisk | None, held: Sequence[Held], before: Traffic) ->
             labels[label] = target
         elif version in want:
             awaited_labels[label] = version
-    if want and max(want) in serving:
-        default = max(want)
+    chosen = _chosen(model, want) if model is not None else set()
+    if chosen and max(chosen) in serving:
+        default = max(chosen)
     elif before.default in serving:
         default = before.default
     else:
-        default = max([version for version in want if version in serving] or serving)
+        default = max(chosen & serving.keys() or serving)
     return Traffic(serving, default, labels, frozenset(want.keys() - serving), awaited_labels)
 
 
@@ -184,11 +187,15 @@ def next_action(
             known = {it.revision for it in own if it.stage is not Stage.FAILED}
             serves = any(it.stage is Stage.SERVING for it in own)
             missing = [revision for revision in want.values() if revision not in known]
-            # Models that serve nothing first, of each the newest version first.
-            loads += [(serves, name, -it.version, it) for it in missing]
+            labelled = set(_labels(model).values())
+            # Models that serve nothing first; of each, those of labels first, for a rollback, and
+            # then the newest.
+            loads += [
+                ((serves, it.version not in labelled, name, -it.version), it) for it in missing
+            ]
     if not loads or any(it.stage is Stage.LOADING for it in held):
         return None
-    return Action(Step.LOAD, min(loads, key=lambda load: load[:3])[-1])
+    return Action(Step.LOAD, min(loads, key=itemgetter(0))[1])
 
 
 def _action_in_memory(

@@ -41,11 +41,13 @@ class ConnectionPool:
         limit: int,
         timeout: float,
         seconds: Callable[[], float],
+        connection: type[Connection] = Connection,
     ) -> None:
         """
         *limit* is the largest number of connections at a time.
 
         A request fails *timeout* seconds after it was due; *seconds* returns the time of the clock.
+        *connection* may keep more of the answers.
         """
         self.opened = 0  #: connections ever opened
         self.retried = 0  #: requests sent again because the connection was stale
@@ -54,7 +56,7 @@ class ConnectionPool:
         self._limit = limit
         self._timeout = timeout
         self._seconds = seconds
-        self._factory = _Connections(lambda: Connection(self, seconds))
+        self._factory = _Connections(lambda: connection(self, seconds))
         self._free: list[Connection] = []
         self._all: set[Connection] = set()
         self._opening = 0

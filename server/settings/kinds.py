@@ -304,18 +304,23 @@ class EndpointOrPath(Endpoint):
 
     metavar: str = "PATH"
     expected: ClassVar[str] = (
-        "the path of a unix socket, or a Twisted server endpoint, such as "
+        "the path of a unix socket, such as ./admin.sock, or a Twisted server endpoint, such as "
         "tcp:12481:interface=127.0.0.1"
     )
 
     def parse(self, text: str) -> str:
         """Return the endpoint string for *text*; raises ValueError as `Endpoint` does."""
-        if not text.startswith(("/", "./", "../")):
+        if not is_socket_path(text):
             # By its base class: a class with slots is made anew, and `super` does not know it.
             return Endpoint.parse(self, text)
         path = str(Path(text).absolute()).replace("\\", "\\\\").replace(":", "\\:")
         # The lock file lets a server take over the socket of one that was killed.
         return f"unix:{path}:mode=600:lockfile=1"
+
+
+def is_socket_path(text: str) -> bool:
+    """Return whether *text* is the path of a socket, and no endpoint string."""
+    return text.startswith(("/", "./", "../")) or (":" not in text and text.endswith(".sock"))
 
 
 @dataclass(frozen=True, slots=True)

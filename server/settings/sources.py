@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from server.settings.kinds import EndpointOrPath, ReadableFile, ReadableFolder
+from server.settings.kinds import EndpointOrPath, ReadableFile, ReadableFolder, is_socket_path
 from server.settings.option import VARIABLE_PREFIX, Option, SettingsError
 from server.settings.table import (
     CONFIG,
@@ -157,7 +157,7 @@ def _toml_texts(option: Option[Any], raw: object, origin: str, folder: Path) -> 
     texts = tuple(map(_text, items))
     if isinstance(option.kind, ReadableFile | ReadableFolder):
         return tuple(str(folder / text) for text in texts)
-    if isinstance(option.kind, EndpointOrPath) and texts[0].startswith("."):
+    if isinstance(option.kind, EndpointOrPath) and is_socket_path(texts[0]):
         return (str(folder / texts[0]),)
     return texts
 

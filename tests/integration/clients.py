@@ -171,10 +171,14 @@ def form(content: bytes, field: str = "data") -> tuple[bytes, dict[str, str]]:
 
 
 def request_bytes(
-    body: bytes, *, close: bool = False, headers: Mapping[str, str] | None = None
+    body: bytes,
+    *,
+    path: str = "/",
+    close: bool = False,
+    headers: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the bytes of a request that posts *body*."""
-    head = f"POST / HTTP/1.1\r\nHost: ferry\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: ferry\r\nContent-Length: {len(body)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return head.encode() + (b"Connection: close\r\n" if close else b"") + b"\r\n" + body
 

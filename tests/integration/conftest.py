@@ -7,6 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.integration.graphs import load_model  # noqa: F401 - a fixture of several tests
+from tests.integration.repositories import (
+    Repository,
+    code_of,
+    served_repository,
+    with_manifest,
+    write_adder,
+    write_jpeg_graph,
+    write_keras,
+)
 from tests.integration.saved_models import SAVED_MODELS, SavedModelAt
 from tests.integration.servers import Server, serving
 
@@ -41,6 +50,36 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> SavedModelAt:
         return folders[name]
 
     return folder
+
+
+#: The warm-up measures few batch sizes.
+SERVING = """\
+versions = "all"
+max_batch_size = 8
+[labels]
+stable = 1
+"""
+
+
+@pytest.fixture(scope="session")
+def repository(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
+    """
+    A server with the versions 1 and 2 of a SavedModel, a frozen graph and a Keras file.
+
+    Version 1 of each has the label stable.  Tests may add models of other names.
+    """
+    folder = tmp_path_factory.mktemp("repository")
+    for model, (name, write) in enumerate(
+        {"adder": write_adder, "jpegs": write_jpeg_graph, "keras": write_keras}.items()
+    ):
+        root = folder / "models" / name
+        root.mkdir(parents=True)
+        (root / "serving.toml").write_text(SERVING)
+        for version in (1, 2):
+            write(root / str(version), code_of(model, version))
+            with_manifest(root / str(version))
+    with served_repository(folder, cache_home, token=True) as ready:
+        yield ready
 
 
 @pytest.fixture(scope="package", autouse=True)
