@@ -29,6 +29,9 @@ PIECES = 8  #: in which the largest file of the version that is copied slowly is
 PAUSE_SECONDS = 0.5  #: after each piece and each file of it
 WAIT_SECONDS = 120.0  #: for the outcome of a step
 
+#: The states of versions that the server neither loads nor unloads.
+AT_REST = {"serving", "not served", "failed", "incomplete"}
+
 #: What a step waits for: whether the report of the model has the outcome.
 Outcome = Callable[[dict[str, Any]], bool]
 
@@ -44,19 +47,21 @@ class Step:
 
     name: str
     began: float
-    ended: float  #: when the server stated the outcome
+    stated_at: float  #: when the server stated the outcome
+    ended: float  #: when it loaded and unloaded nothing any more
     as_expected: bool  #: whether it was the expected one
     stated: str  #: the state of the version in the end, and its reason
 
     def as_json(self) -> dict[str, Any]:
         """Return the step as a row."""
         row = asdict(self)
-        row |= {"began": round(self.began, 2), "ended": round(self.ended, 2)}
-        return {**row, "as_expected": "yes" if self.as_expected else "NO"}
+        times = {key: round(row[key], 2) for key in ("began", "stated_at", "ended")}
+        return {**row, **times, "as_expected": "yes" if self.as_expected else "NO"}
 
     def __str__(self) -> str:
         outcome = "" if self.as_expected else "NOT AS EXPECTED: "
-        return f"{self.began:6.1f} s: {self.name}: {outcome}{self.stated}, {self.ended:.1f} s"
+        times = f"after {self.stated_at - self.began:.1f} s, at rest at {self.ended:.1f} s"
+        return f"{self.began:6.1f} s: {self.name}: {outcome}{self.stated}, {times}"
 
 
 class Steps:
@@ -112,58 +117,57 @@ class Steps:
     async def _swap(
         self, name: str, version: int, put: Callable[[int], object], since: float
     ) -> Step:
-        began = self._clock.seconds()
-        self._default.begins(version, began)
-        await deferToThread(put, version)
-        step = await self._outcome(
-            name, version, began, since, lambda it: it["default_version"] == str(version)
-        )
-        if step.as_expected:
-            self._default.alone(version, self._clock.seconds())
-        return step
+        def serves(stated: dict[str, Any]) -> bool:
+            return bool(stated["default_version"] == str(version))
+
+        return await self._do(name, version, put, since, serves, self._default)
 
     async def _fail(
         self, name: str, version: int, put: Callable[[int], object], since: float
     ) -> Step:
-        began = self._clock.seconds()
-        await deferToThread(put, version)
-        return await self._outcome(
-            name, version, began, since, lambda it: states(it).get(version) == "failed"
+        return await self._do(
+            name, version, put, since, lambda it: states(it).get(version) == "failed"
         )
 
     async def _label(self, name: str, version: int, since: float) -> Step:
-        began = self._clock.seconds()
-        self._labelled.begins(version, began)
-        await deferToThread(self._put_label, version)
-
         def answers(stated: dict[str, Any]) -> bool:
             return any(
                 it["version"] == str(version) and LABEL in it["labels"] for it in stated["versions"]
             )
 
-        step = await self._outcome(name, version, began, since, answers)
-        if step.as_expected:
-            self._labelled.alone(version, self._clock.seconds())
-        return step
+        return await self._do(name, version, self._put_label, since, answers, self._labelled)
 
-    async def _outcome(
-        self, name: str, version: int, began: float, since: float, outcome: Outcome
+    async def _do(
+        self,
+        name: str,
+        version: int,
+        put: Callable[[int], object],
+        since: float,
+        outcome: Outcome,
+        expected: Expected | None = None,
     ) -> Step:
+        """Do *put*, wait for the *outcome*, which makes *version* answer alone, and for rest."""
+        began = self._clock.seconds()
+        if expected is not None:
+            expected.begins(version, began)
+        await deferToThread(put, version)
+        stated, as_expected = await self._when(outcome)
+        stated_at = self._clock.seconds()
+        if expected is not None and as_expected:
+            expected.alone(version, stated_at)
+        words = _words(stated, version)
+        await self._when(lambda it: set(states(it).values()) <= AT_REST)
+        ended = self._clock.seconds()
+        return Step(name, began - since, stated_at - since, ended - since, as_expected, words)
+
+    async def _when(self, outcome: Outcome) -> tuple[dict[str, Any], bool]:
+        """Return the first report that has the *outcome*, or the last one within the time."""
+        deadline = self._clock.seconds() + WAIT_SECONDS
         while True:
             stated = await deferToThread(report, self._url)
-            now, reached = self._clock.seconds(), outcome(stated)
-            if reached or now - began > WAIT_SECONDS:
-                break
+            if outcome(stated) or self._clock.seconds() > deadline:
+                return stated, outcome(stated)
             await deferLater(self._reactor, POLL_SECONDS, lambda: None)
-        words = next(
-            f"{it['state']} {it['reason']}".strip()
-            for it in (
-                *stated["versions"],
-                {"version": str(version), "state": "absent", "reason": ""},
-            )
-            if it["version"] == str(version)
-        )
-        return Step(name, began - since, now - since, reached, words[:100])
 
     # What they do to the files; on another thread, because it blocks.
 
@@ -207,3 +211,11 @@ class Steps:
         )
         with urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - the same
             answer.read()
+
+
+def _words(stated: dict[str, Any], version: int) -> str:
+    """Return the state of *version* in the report *stated*, and its reason."""
+    for it in stated["versions"]:
+        if it["version"] == str(version):
+            return f"{it['state']} {it['reason']}".strip()[:100]
+    return "absent"

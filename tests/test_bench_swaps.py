@@ -21,7 +21,7 @@ PATH = b"POST /models/mlp"
 
 def step(began: float, ended: float) -> Step:
     """A step that was done as expected."""
-    return Step("swap", began, ended, as_expected=True, stated="serving")
+    return Step("swap", began, ended, ended, as_expected=True, stated="serving")
 
 
 def answer(detail: str, *, due: float = 0.0, took: float = 0.1, status: int = 200) -> Exchange:
