@@ -26,6 +26,7 @@ from model.repository.version_policy import (
     Stage,
     Step,
     Traffic,
+    asks_again,
     next_action,
     revision_of,
     traffic,
@@ -193,13 +194,17 @@ class Reconciler:
     def _forget_failures(self) -> None:
         """Forget failures of revisions that are gone or are to be tried again."""
         for loaded in list(self.held.values()):
-            if loaded.stage is Stage.FAILED:
-                model = self.disk.get(loaded.revision.name)
-                now = {revision_of(model, it) for it in model.versions} if model else set()
-                if loaded.revision not in now or (
-                    model and model.serving_stamp != loaded.serving_stamp
-                ):
+            if loaded.stage is not Stage.FAILED:
+                continue
+            model = self.disk.get(loaded.revision.name)
+            now = {revision_of(model, it) for it in model.versions} if model else set()
+            if model is None or loaded.revision not in now:
+                del self.held[loaded.revision]
+            elif model.serving_stamp != loaded.serving_stamp:
+                if asks_again(loaded.model.serving, model.serving):
                     del self.held[loaded.revision]
+                else:
+                    loaded.model, loaded.serving_stamp = model, model.serving_stamp
 
     def _set_weights(self) -> None:
         for loaded in self.held.values():

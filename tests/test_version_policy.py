@@ -15,6 +15,7 @@ from model.repository.version_policy import (
     Stage,
     Step,
     Traffic,
+    asks_again,
     next_action,
     revision_of,
     traffic,
@@ -290,3 +291,22 @@ def test_one_model_at_a_time_is_loaded(memory: list[Held], expected: Revision | 
     }
     first = next_action(disk, memory, {})
     assert first == (None if expected is None else Action(Step.LOAD, expected))
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (latest(), True),  # written again, as `load` does
+        (listed(1), True),
+        (latest(2), True),
+        (ServingFacts(max_batch_size=4), True),
+        (latest(stable=1), False),
+        (ServingFacts(weight=2.0), False),
+        (ServingFacts(labels={"stable": 1}, max_queue_delay=0.1), True),
+    ],
+)
+def test_which_serving_toml_asks_for_another_load_of_what_failed(
+    now: ServingFacts, expected: bool
+) -> None:
+    """Any that is written, except for one with other labels or another weight."""
+    assert asks_again(latest(), now) is expected

@@ -7,10 +7,11 @@ an old one is not drained before a new one has taken its place.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from operator import itemgetter
 
+from model.repository.serving_toml import ServingFacts
 from model.repository.snapshot import ModelOnDisk, Snapshot, VersionOnDisk
 
 
@@ -79,6 +80,16 @@ def revision_of(model: ModelOnDisk, version: VersionOnDisk) -> Revision:
     facts = model.serving
     options = f"{facts.max_batch_size} {facts.max_queue_delay}"
     return Revision(model.name, version.version, f"{version.stamp} {options}")
+
+
+def asks_again(before: ServingFacts, now: ServingFacts) -> bool:
+    """
+    Return whether a serving.toml that was written asks for another load of what failed.
+
+    Not if it differs in labels or weight alone: a rollback by label must not wait for versions that
+    fail again.
+    """
+    return now == before or replace(now, labels=before.labels, weight=before.weight) != before
 
 
 def wanted(model: ModelOnDisk | None, held: Sequence[Held]) -> dict[int, Revision]:
