@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from model.errors import ModelError
+from model.repository.version_policy import Stage
 from server.reconciler import POLL_SECONDS
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
 from tests.fakes.server import Log
@@ -100,3 +101,37 @@ def test_every_accepted_request_is_answered_and_nothing_is_left(
     harness.check_ended()
     assert {*map(str, map(kinds, history.answers))} <= {str([list])}
     assert all("is not served: " in line for line in log.flush_errors())
+
+
+@pytest.mark.usefixtures("log")
+@pytest.mark.parametrize("steps", range(0, 60, 3))
+def test_a_stop_at_any_time_leaves_nothing_running(
+    steps: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """During the start, a load, a proof, a drain or an unload: each model is closed once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    harness = ReconcilerHarness(monkeypatch)
+    harness.repository.put("pets", 1, "a")
+    stages = set()
+    harness.begin()
+    answers = []
+    for step in range(steps):
+        if step == 25:
+            harness.turn()
+            harness.repository.put("pets", 2, "b")
+            harness.clock.advance(POLL_SECONDS)
+        if harness.models.names:
+            answers.append(outcomes(harness.ask()))
+        if harness.decoders.queue:
+            harness.decoders.step()
+        harness.threads.step()
+        if step % 2:
+            harness.calls.drain()
+        stages |= {it.stage for it in harness.reconciler.held.values()}
+    stopped = harness.stop()
+    harness.turn()
+    assert stopped == [None]
+    assert {*map(str, map(kinds, answers))} <= {str([list])}
+    harness.check_ended()
+    if steps > 50:
+        assert {Stage.LOADING, Stage.SERVING} <= stages
