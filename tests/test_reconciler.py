@@ -7,7 +7,6 @@ from twisted.internet.defer import ensureDeferred
 
 from model.errors import ModelError
 from model.repository.snapshot import RepositoryUnavailable
-from model.repository.version_policy import Stage
 from server.models import ModelNotReady, UnknownModel
 from server.reconciler import NOTICE_SECONDS, POLL_SECONDS
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
@@ -384,34 +383,3 @@ def test_a_change_is_made_on_the_thread_that_reads(harness: ReconcilerHarness) -
         failed = outcomes(ensureDeferred(harness.reconciler.change(fail)))
         harness.turn()
         assert kinds(failed) == [PermissionError]
-
-
-# --- stop
-
-
-@pytest.mark.parametrize("steps", range(0, 60, 3))
-def test_a_stop_at_any_time_leaves_nothing_running(steps: int, harness: ReconcilerHarness) -> None:
-    """During the start, a load, a proof, a drain or an unload: each model is closed once."""
-    stages = set()
-    harness.begin()
-    answers = []
-    for step in range(steps):
-        if step == 25:
-            harness.turn()
-            harness.repository.put("pets", 2, "b")
-            harness.clock.advance(POLL_SECONDS)
-        if harness.models.names:
-            answers.append(outcomes(harness.ask()))
-        if harness.decoders.queue:
-            harness.decoders.step()
-        harness.threads.step()
-        if step % 2:
-            harness.calls.drain()
-        stages |= {it.stage for it in harness.reconciler.held.values()}
-    stopped = harness.stop()
-    harness.turn()
-    assert stopped == [None]
-    assert {*map(str, map(kinds, answers))} <= {str([list])}
-    harness.check_ended()
-    if steps > 50:
-        assert {Stage.LOADING, Stage.SERVING} <= stages
