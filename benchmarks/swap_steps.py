@@ -37,8 +37,8 @@ Outcome = Callable[[dict[str, Any]], bool]
 
 
 def all_versions(swaps: int) -> range:
-    """Return the versions: the one at the start, one for each of *swaps*, one for each of `BAD`."""
-    return range(1, swaps + 2 + len(BAD))
+    """Return the versions: two at the start, one for each of *swaps*, one for each of `BAD`."""
+    return range(1, swaps + 3 + len(BAD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +84,32 @@ class Steps:
         self._made = folder / "made"
         self._token = token
         self._default, self._labelled = default, labelled
-        default.begins(1, 0.0)
+        default.begins(2, 0.0)
         labelled.begins(1, 0.0)
 
     @staticmethod
     def prepare(made: Path, folder: Path) -> None:
         """
-        Make the repository ``models`` in *folder*, with the first of the versions *made*.
+        Make the repository ``models`` in *folder*, with the first two of the versions *made*.
+
+        Both serve from the start, one of them for the label, so that the requests are divided in
+        the same way before and after each swap.
 
         The other versions are copied to ``made`` in *folder*, where the steps take them from.
         """
         shutil.copytree(made, folder / "made")
         model = folder / "models" / NAME
         model.mkdir(parents=True)
-        (folder / "made" / "1").rename(model / "1")
+        for version in ("1", "2"):
+            (folder / "made" / version).rename(model / version)
         (model / "serving.toml").write_text(f"[labels]\n{LABEL} = 1\n")
 
     def all(self, swaps: int) -> Iterator[Callable[[float], Awaitable[Step]]]:
         """Yield the steps in order; each is called with the time at which the load began."""
-        for version in range(2, swaps + 2):
+        for version in range(3, swaps + 3):
             yield partial(self._swap, f"swap to {version}", version, self._rename)
         broken, slow, golden, short = all_versions(swaps)[-len(BAD) :]
-        yield partial(self._label, f"label to {swaps + 1}", swaps + 1)
+        yield partial(self._label, f"label to {swaps + 2}", swaps + 2)
         yield partial(self._fail, "broken version", broken, self._break)
         yield partial(self._swap, "slow copy", slow, self._copy_slowly)
         yield partial(self._fail, "wrong golden answer", golden, self._expect_wrong)

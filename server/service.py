@@ -51,10 +51,10 @@ from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
 from server.models import Models
 from server.process.systemd import notify
-from server.reconciler import Reconciler
-from server.repositories import FolderRepository, served_repository
-from server.repository_changes import RepositoryChanges
-from server.repository_watch import RepositoryWatch
+from server.repository.changes import RepositoryChanges
+from server.repository.reconciler import Reconciler
+from server.repository.repositories import FolderRepository, served_repository
+from server.repository.watch import RepositoryWatch
 from server.settings.option import printable
 from server.settings.table import Settings
 

@@ -121,5 +121,5 @@ def test_versions_are_placed_whole_with_golden_answers(tmp_path: Path) -> None:
 
 def test_each_step_has_a_version_of_its_own() -> None:
     """And the states of all are read by number."""
-    assert list(all_versions(2)) == list(range(1, 4 + len(BAD)))
+    assert list(all_versions(2)) == list(range(1, 5 + len(BAD)))
     assert states({"versions": [{"version": "2", "state": "serving"}]}) == {2: "serving"}

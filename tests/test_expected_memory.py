@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.memory_check import expected_memory
+from server.repository.memory_check import expected_memory
 
 MB = 10**6
 

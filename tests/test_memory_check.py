@@ -1,4 +1,4 @@
-"""Memory for one more version: server/memory_check.py, model/execution/memory.py."""
+"""Memory for one more version: server/repository/memory_check.py, model/execution/memory.py."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from model.errors import ModelError
 from model.execution import memory
-from server.memory_check import RESERVED_BYTES, check_memory
+from server.repository.memory_check import RESERVED_BYTES, check_memory
 
 MB = 1_000_000
 

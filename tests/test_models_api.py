@@ -15,7 +15,7 @@ from server.api.native import NATIVE
 from server.api.permit import PermitToken, permit_any, permit_none
 from server.http.error_statuses import HTTPError
 from server.models import Models, Versions
-from server.version_report import ModelReport, VersionReport
+from server.repository.version_report import ModelReport, VersionReport
 from tests.fakes.endpoint import IMAGE
 from tests.fakes.http import Client, http_request, request
 from tests.fakes.server import FakeInference, scored

@@ -1,4 +1,4 @@
-"""A repository and the models in memory: server/reconciler.py."""
+"""A repository and the models in memory: server/repository/reconciler.py."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from twisted.internet.defer import ensureDeferred
 from model.errors import ModelError
 from model.repository.snapshot import RepositoryUnavailable
 from server.models import ModelNotReady, UnknownModel
-from server.reconciler import NOTICE_SECONDS, POLL_SECONDS
+from server.repository.reconciler import NOTICE_SECONDS, POLL_SECONDS
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
 from tests.fakes.server import Log
 from tests.fakes.threads import kinds, outcomes

@@ -1,4 +1,4 @@
-"""What a change writes to serving.toml: server/repository_changes.py, server/version_report.py."""
+"""What a change writes to serving.toml: server/repository/changes.py, version_report.py."""
 
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -12,10 +12,10 @@ from model.repository.serving_toml import SERVING_TOML
 from model.repository.snapshot import RepositoryReader
 from server.http.error_statuses import HTTPError
 from server.model_loading import load_model
-from server.repositories import FolderRepository
-from server.repository_changes import RepositoryChanges
+from server.repository.changes import RepositoryChanges
+from server.repository.repositories import FolderRepository
+from server.repository.version_report import ModelReport
 from server.settings.table import Settings
-from server.version_report import ModelReport
 from tests.fakes.reconciler import FakeRepository, ReconcilerHarness
 from tests.fakes.server import Log
 from tests.fakes.threads import outcomes

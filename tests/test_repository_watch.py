@@ -1,4 +1,4 @@
-"""Notices of the kernel about a real folder: server/repository_watch.py."""
+"""Notices of the kernel about a real folder: server/repository/watch.py."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.internet.task import Clock
 
-from server.repository_watch import RepositoryWatch
+from server.repository.watch import RepositoryWatch
 from tests.fakes.server import Log
 
 if TYPE_CHECKING:

@@ -1,12 +1,12 @@
-"""The states of versions, for users: server/version_report.py."""
+"""The states of versions, for users: server/repository/version_report.py."""
 
 from pathlib import Path
 
 import pytest
 
 from model.errors import ModelError
-from server.reconciler import POLL_SECONDS
-from server.version_report import VersionReport, find_report, report_models
+from server.repository.reconciler import POLL_SECONDS
+from server.repository.version_report import VersionReport, find_report, report_models
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
 from tests.fakes.server import Log
 from tests.fakes.threads import outcomes

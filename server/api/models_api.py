@@ -21,7 +21,7 @@ from server.http.error_statuses import HTTPError, error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
 from server.inference import Inference
 from server.models import Models
-from server.version_report import ModelReport
+from server.repository.version_report import ModelReport
 
 Change = Literal["load", "unload"]
 

@@ -15,7 +15,7 @@ from server.inference import Inference
 from server.model_host import ModelHost, stop_serving
 from server.model_loading import Loader
 from server.models import Models, Versions
-from server.reconciler import POLL_SECONDS, Reconciler
+from server.repository.reconciler import POLL_SECONDS, Reconciler
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner
 from tests.fakes.model_host import IMAGE, ModelHostHarness
@@ -120,8 +120,8 @@ class ReconcilerHarness(ModelHostHarness):
         self.models = RecordedModels()
         self.wrong: dict[str, Exception] = {}
         self.available: int | None = None  #: bytes of memory
-        monkeypatch.setattr("server.reconciler.available_bytes", lambda: self.available)
-        monkeypatch.setattr("server.reconciler.resident_bytes", lambda: 0)
+        monkeypatch.setattr("server.repository.reconciler.available_bytes", lambda: self.available)
+        monkeypatch.setattr("server.repository.reconciler.resident_bytes", lambda: 0)
         self.reconciler = Reconciler(
             self.repository,
             self.models,

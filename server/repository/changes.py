@@ -11,11 +11,11 @@ from pathlib import Path
 from model.repository import serving_toml
 from model.repository.serving_toml import SERVING_TOML
 from model.repository.snapshot import ModelOnDisk
-from model.repository.version_policy import Held, Stage, wanted
+from model.repository.version_policy import Stage, wanted
 from server.http.error_statuses import HTTPError
-from server.reconciler import Reconciler
-from server.repositories import FolderRepository
-from server.version_report import ModelReport, find_report, report_models
+from server.repository.reconciler import Reconciler
+from server.repository.repositories import FolderRepository
+from server.repository.version_report import ModelReport, find_report, report_models
 
 
 class RepositoryChanges:
@@ -103,11 +103,7 @@ class RepositoryChanges:
         """
         if model.serving.versions is not None:
             return list(model.serving.versions)
-        held = [
-            Held(it.revision, it.stage, it.serving_stamp)
-            for it in self._reconciler.held.values()
-            if it.revision.name == model.name
-        ]
+        held = [it.held for it in self._reconciler.held.values() if it.revision.name == model.name]
         in_memory = [it for it in held if it.stage is not Stage.FAILED]
         return sorted(wanted(model, held).keys() | wanted(model, in_memory).keys())
 

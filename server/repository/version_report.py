@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from model.repository.snapshot import ModelOnDisk
-from model.repository.version_policy import Held, Stage, revision_of, wanted
-from server.reconciler import Loaded, Reconciler
+from model.repository.version_policy import Stage, revision_of, wanted
+from server.repository.loaded import Loaded
+from server.repository.reconciler import Reconciler
 
 #: The words for the stages; the ends of a load and of a drain are seen only between two actions.
 _STATES = {
@@ -58,7 +59,7 @@ def find_report(reconciler: Reconciler, name: str) -> ModelReport | None:
 def _report(reconciler: Reconciler, name: str) -> ModelReport:
     model = reconciler.disk.get(name)
     own = [it for it in reconciler.held.values() if it.revision.name == name]
-    traffic = reconciler.traffic_of(name)
+    traffic = reconciler.routing.traffic_of(name)
     numbers = {it.version for it in model.versions} if model is not None else set()
     numbers |= {it.revision.version for it in own}
     # A model that options name states its own name and version once it is loaded.
@@ -104,6 +105,6 @@ def _state(
         return "not served", ""
     if not on_disk.complete:
         return "incomplete", on_disk.reason
-    held = [Held(it.revision, it.stage, it.serving_stamp) for it in own]
+    held = [it.held for it in own]
     is_wanted = revision_of(model, on_disk) in wanted(model, held).values()
     return ("waiting" if is_wanted else "not served"), ""

@@ -7,8 +7,7 @@ effect at once.  Everything here runs on the reactor thread, except reading the 
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -21,21 +20,20 @@ from model.execution.thread import ModelThread
 from model.repository.snapshot import ModelOnDisk, Snapshot, VersionOnDisk
 from model.repository.version_policy import (
     Action,
-    Held,
     Revision,
     Stage,
     Step,
-    Traffic,
     asks_again,
     next_action,
     revision_of,
-    traffic,
 )
 from server.inference import Inference
-from server.memory_check import check_memory
 from server.model_host import ModelHost
-from server.models import Models, Versions
-from server.repositories import Repository
+from server.models import Models
+from server.repository.loaded import Loaded
+from server.repository.memory_check import check_memory
+from server.repository.model_routing import ModelRouting
+from server.repository.repositories import Repository
 
 _log = Logger()
 
@@ -46,20 +44,6 @@ POLL_SECONDS = 2.1
 
 #: Seconds from a notice of the kernel until the repository is read: many come together.
 NOTICE_SECONDS = 0.05
-
-
-@dataclass(eq=False, slots=True)
-class Loaded:
-    """A revision in memory, or one that failed."""
-
-    revision: Revision
-    stage: Stage
-    model: ModelOnDisk
-    version: VersionOnDisk
-    host: ModelHost
-    reason: str = ""  #: why it failed
-    serving_stamp: str = ""  #: that of the model when it failed
-    memory: int = 0  #: bytes by which its load has increased the memory of the process
 
 
 #: Returns the host, not started, of a version of a model; True: other models take requests.
@@ -89,13 +73,13 @@ class Reconciler:
         self.repository = repository
         self.disk: Snapshot = {}
         self.held: dict[Revision, Loaded] = {}
+        self.routing = ModelRouting(models, logs=repository.changes)
         self._models = models
         self._clock = clock
         self._new_thread = new_thread
         self._make_host = make_host
         self._prove = prove
         self._on_progress = on_progress
-        self._traffic: dict[str, Traffic] = {}
         self._thread: ModelThread | None = None
         self._reading = DeferredLock()
         self._poll: IDelayedCall | None = None
@@ -103,7 +87,6 @@ class Reconciler:
         self._acting = False
         self._noticed = False  # whether a change was noticed since the last read began
         self._ready: Deferred[None] | None = None
-        self._names: dict[str, str] = {}  # under which requests ask for a model
         self._problem = ""  #: why the last read failed
         self._last_progress = ""
 
@@ -150,10 +133,6 @@ class Reconciler:
             self._poll.cancel()
         if self._thread is not None:
             await self._thread.stop()
-
-    def traffic_of(self, name: str) -> Traffic:
-        """Return which versions of the model *name* take traffic."""
-        return self._traffic.get(name, Traffic())
 
     # Reading the disk.
 
@@ -221,10 +200,9 @@ class Reconciler:
         self._acting = True
         try:
             while not self._stopping:
-                self._route()
-                held = [Held(it.revision, it.stage, it.serving_stamp) for it in self.held.values()]
-                labels = {name: it.labels for name, it in self._traffic.items()}
-                action = next_action(self.disk, held, labels)
+                self.routing.update(self.disk, self.held)
+                held = [it.held for it in self.held.values()]
+                action = next_action(self.disk, held, self.routing.labels)
                 if action is None:
                     break
                 self._begin(action)
@@ -249,7 +227,7 @@ class Reconciler:
             return
         loaded = self.held[revision]
         if action.step is Step.SWITCH:
-            replaced = self.traffic_of(revision.name).serving.get(revision.version)
+            replaced = self.routing.traffic_of(revision.name).serving.get(revision.version)
             loaded.stage = Stage.SERVING
             if replaced is not None:
                 self._drain(self.held[replaced])
@@ -271,7 +249,7 @@ class Reconciler:
     def _work_failed(self, failure: Failure, loaded: Loaded) -> None:
         if self._stopping:
             return
-        _log.failure("{name} was not unloaded", failure, name=_full_name(loaded.revision))
+        _log.failure("{name} was not unloaded", failure, name=loaded.full_name)
         if loaded.stage is Stage.UNLOADING:
             del self.held[loaded.revision]
         else:
@@ -301,7 +279,7 @@ class Reconciler:
         if isinstance(error, ModelError):
             loaded.reason = str(error)
         else:
-            _log.failure("{name} failed to load", name=_full_name(loaded.revision))
+            _log.failure("{name} failed to load", name=loaded.full_name)
             first_line, _, _ = str(error).partition("\n")
             loaded.reason = f"the start failed: {first_line}"
         loaded.serving_stamp = loaded.model.serving_stamp
@@ -310,76 +288,25 @@ class Reconciler:
         if self.repository.changes:
             _log.error(
                 "{name} is not served: {reason}",
-                name=_full_name(loaded.revision),
+                name=loaded.full_name,
                 reason=loaded.reason,
             )
 
     async def _drained(self, loaded: Loaded) -> None:
-        self._route()
+        self.routing.update(self.disk, self.held)
         await loaded.host.stop()
         loaded.stage = Stage.DRAINED
 
     async def _unload(self, loaded: Loaded) -> None:
         await loaded.host.unload()
         del self.held[loaded.revision]
-        _log.info("{name} is unloaded", name=_full_name(loaded.revision))
-
-    # Where requests go.
-
-    def _route(self) -> None:
-        """Send the requests for each model to the versions that serve now."""
-        by_model: dict[str, list[Held]] = {name: [] for name in self.disk}
-        for loaded in self.held.values():
-            held = Held(loaded.revision, loaded.stage, loaded.serving_stamp)
-            by_model.setdefault(loaded.revision.name, []).append(held)
-        awaited = {}
-        for name, own in by_model.items():
-            before = self.traffic_of(name)
-            now = traffic(self.disk.get(name), own, before)
-            if now != before:
-                self._send(name, now)
-            if not now.serving and (state := self._state(own)):
-                awaited[name] = state
-        self._models.await_models(awaited)
-
-    def _send(self, name: str, now: Traffic) -> None:
-        default = self.traffic_of(name).default
-        self._traffic[name] = now
-        if now.default is None:
-            del self._traffic[name]
-            self._models.route(self._names.pop(name), None)
-            return
-        versions = {v: self._inference(it) for v, it in now.serving.items()}
-        own = {v: it.model.version for v, it in versions.items()}
-        served = self._names[name] = versions[now.default].model.name
-        self._models.route(
-            served,
-            Versions(
-                {own[v]: it for v, it in versions.items()},
-                own[now.default],
-                {label: own[v] for label, v in now.labels.items()},
-                {str(v) for v in now.awaited},
-                now.awaited_labels,
-            ),
-        )
-        if now.default != default and self.repository.changes:
-            _log.info("requests for {name} go to version {v}", name=served, v=own[now.default])
-
-    def _inference(self, revision: Revision) -> Inference:
-        # A revision that serves is loaded.
-        return cast("Inference", self.held[revision].host.inference)
-
-    def _state(self, own: list[Held]) -> str:
-        """Return why a model with these revisions takes no requests; "" if none is asked for."""
-        for held in own:
-            if held.stage in (Stage.LOADING, Stage.LOADED):
-                return "loading"
-        reasons = [self.held[it.revision].reason for it in own if it.stage is Stage.FAILED]
-        return reasons[-1] if reasons else ""
+        _log.info("{name} is unloaded", name=loaded.full_name)
 
     def _check_ready(self) -> None:
         """Fire the Deferred of `start` if nothing is under way and a model is served."""
-        if self._ready is None or self._ready.called or any(map(_is_under_way, self.held.values())):
+        if self._ready is None or self._ready.called:
+            return
+        if any(it.is_under_way for it in self.held.values()):
             return
         failed = [it.reason for it in self.held.values() if it.stage is Stage.FAILED]
         if self._models.names:
@@ -393,11 +320,3 @@ class Reconciler:
             if line != self._last_progress:
                 self._last_progress = line
                 self._on_progress(line)
-
-
-def _is_under_way(loaded: Loaded) -> bool:
-    return loaded.stage not in (Stage.SERVING, Stage.FAILED)
-
-
-def _full_name(revision: Revision) -> str:
-    return f"{revision.name}/{revision.version}"
