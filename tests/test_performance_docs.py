@@ -17,6 +17,7 @@ PAGES = (
     "benchmarks/README.md",
     "benchmarks/peers/README.md",
     "docs/batching.md",
+    "docs/lifecycle.md",
     "docs/models.md",
     "README.md",
 )
