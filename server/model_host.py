@@ -16,6 +16,7 @@ from batcher.batcher import Batcher
 from batcher.policy import FixedPolicy, LotPolicy, Policy
 from batcher.share import Share
 from model.backend import LoadedModel
+from model.errors import ModelError
 from model.execution.cores import lower_priority
 from model.execution.decode_pool import DecodePool
 from model.execution.disturbance import OtherPrograms
@@ -55,6 +56,7 @@ class ModelHost:
         load: Loader = load_model,
         weight: float = 1.0,
         beside: bool = False,
+        must_run: bool = False,
         watch: Callable[[Callable[[], float]], OtherPrograms] = OtherPrograms,
     ) -> None:
         """
@@ -64,6 +66,7 @@ class ModelHost:
         *weight*.
         If *beside*, other models take requests: then the loading thread has a low priority, and the
         warm-up leaves all lanes but one to them.
+        If *must_run*, it fails if no signature runs its sample: nothing else shows that it works.
         *on_progress* is called on the reactor thread with each step of the start, in words.
         *watch* is called with a monotonic clock, and begins to measure what other programs use.
         """
@@ -77,6 +80,7 @@ class ModelHost:
         self._load = load
         self._weight = weight
         self._beside = beside
+        self._must_run = must_run
         self._watch = watch
         self._thread: ModelThread | None = None
         self._runs: MeasuredRuns | None = None
@@ -118,6 +122,10 @@ class ModelHost:
         for signature in loaded.runner.signatures:
             await self._learn(times, loaded, signature, queues)
         self._raise_if_stopping()
+        if self._must_run and not any(it.latency.fitted for it in queues.known.values()):
+            raise ModelError(
+                "none of its signatures could be run; a golden.jsonl with requests would prove it"
+            )
         served = self._served(loaded, queues, batcher)
         delay = self.settings.max_queue_delay or 0.0
         measured = [it for it in queues.known.values() if learned_timeout(it) < inf]
@@ -215,9 +223,10 @@ class ModelHost:
             share = self.inference.model.queues.share
             while self._pool.pending_of(share):  # cancelled requests that are still decoded
                 await deferLater(self._clock, DECODING_POLL_SECONDS)
-        if self._loaded_model is None:
-            return
-        self._lanes.forget(self._loaded_model)
+        if self._thread is None:
+            return  # no load has begun
+        if self._loaded_model is not None:
+            self._lanes.forget(self._loaded_model)
         self.inference = self._runs = None  # what they refer to can be freed
         thread = self._thread = self._lanes.new_thread("loading")
         thread.start()

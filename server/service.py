@@ -35,7 +35,7 @@ from server.api.native import NATIVE
 from server.api.permit import PermitToken, permit_any, permit_none
 from server.api.status import StatusAPI
 from server.clock import MonotonicTime
-from server.golden import prove, read_golden
+from server.golden import GOLDEN, prove, read_golden
 from server.heartbeat import Heartbeat
 from server.http.access import Access
 from server.http.connections import Connections
@@ -159,6 +159,7 @@ class InferenceService(Service):
             load=repository.loader_of(model, version),
             weight=model.serving.weight,
             beside=beside,
+            must_run=beside and not (version.path / GOLDEN).is_file(),
         )
 
     async def _prove(self, inference: Inference, version: VersionOnDisk) -> None:

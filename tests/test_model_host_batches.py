@@ -8,6 +8,7 @@ import pytest
 
 from batcher.errors import QueueFull
 from batcher.policy import FixedPolicy, LotPolicy
+from model.errors import ModelError
 from model.execution.lane_pool import join_rows
 from model.execution.warmup import MAX_WARMUP_ROWS
 from model.execution.warmup_runs import MIN_WARMUP_RUNS, warmup_runs
@@ -142,6 +143,19 @@ def test_a_signature_that_cannot_run_a_blank_row_is_still_served(
     fired = harness.submit()
     harness.turn()
     assert len(fired) == 1
+
+
+def test_a_version_that_must_run_fails_if_no_signature_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that it does not replace one that works."""
+    harness = ModelHostHarness(monkeypatch, signatures=(SIGNATURE,), must_run=True)
+    harness.runner.errors = [ValueError("zeros will not do")]
+    started = harness.begin()
+    harness.turn()
+    assert kinds(started) == [ModelError]
+    harness.stop()
+    harness.turn()
 
 
 def test_an_unmeasured_signature_does_not_raise_the_default_timeout(

@@ -107,7 +107,10 @@ LATEST = f"3:{S} 2:{N} 1:{N}"
         # unload
         (None, [], "unload", None, "versions = []\n", f"3:{N} 2:{N} 1:{N}"),
         (None, [], "unload", "3", "versions = []\n", f"3:{N} 2:{N} 1:{N}"),
-        (None, [], "unload", "1", "\n", LATEST),
+        # What is so already is not written: that would try failed versions again.
+        ("# c\n", [3], "unload", "1", "# c\n", f"3:failed 2:{S} 1:{N}"),
+        ("[labels]\nstable=1\n", [3], "label", "1", "[labels]\nstable=1\n",
+            f"3:failed 2:{S} 1:{S}"),
         (None, [3], "unload", "3", "versions = [2]\n", f"3:{N} 2:{S} 1:{N}"),
         ('versions = "all"\n', [], "unload", "2", "versions = [1, 3]\n", f"3:{S} 2:{N} 1:{S}"),
         ("versions = [1, 9]\n", [], "unload", "1", "versions = [9]\n", None),
@@ -145,6 +148,23 @@ def test_a_change_is_written_to_serving_toml_and_then_done(
         changed.harness.turn()
         assert state is None or changed.state() == state
     log.flush_errors()
+
+
+def test_changes_at_the_same_time_are_all_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each is computed from what the one before it has written."""
+    changed = Changed(monkeypatch, tmp_path / "models", "versions = [1, 2, 3]\n")
+    with changed.harness.stopping():
+        changed.harness.begin()
+        changed.harness.turn()
+        fired = [
+            outcomes(ensureDeferred(changed.changes.unload("pets", version)))
+            for version in ("1", "2")
+        ]
+        changed.harness.turn()
+        assert [len(each) for each in fired] == [1, 1]
+        assert changed.toml.read_text() == "versions = [3]\n"
 
 
 @pytest.mark.parametrize(

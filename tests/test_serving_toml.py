@@ -86,7 +86,10 @@ BAD = {
             "{ latest = 1, all = true }",
         ),
     ),
-    "weight": ("a number over 0", ("0", "-1", "inf", "nan", "true", "'1'", "1" + 400 * "0")),
+    "weight": (
+        "a number from 0.001 to 1000",
+        ("0", "1e-4", "1001", "-1", "inf", "nan", "true", "'1'", "1" + 400 * "0"),
+    ),
     "max_batch_size": ("a whole number of at least 1", ("0", "1.0", "true", "'1'")),
     "max_queue_delay_ms": ("a number of at least 0", ("-1", "inf", "nan", "true", "[1]")),
     "labels": (

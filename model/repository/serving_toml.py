@@ -34,6 +34,9 @@ SERVING_TOML = "serving.toml"
 #: The greatest version; every JSON parser reads it as a whole number of 64 bits.
 MAX_VERSION = 10**18 - 1
 
+#: The bounds of a weight: a model with the least still has turns.
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000
+
 
 @dataclass(frozen=True, slots=True)
 class ServingFacts:
@@ -169,7 +172,7 @@ def _labels(raw: Any) -> dict[str, int]:
 
 
 def _weight(raw: Any) -> float:
-    check((weight := number(raw)) > 0)
+    check(MIN_WEIGHT <= (weight := number(raw)) <= MAX_WEIGHT)
     return weight
 
 
@@ -182,7 +185,7 @@ _version = whole_number(MAX_VERSION, at_least=0)
 
 _KEYS = {
     "versions": Key("{ latest = N }, 'all' or a list of whole numbers", _versions),
-    "weight": Key("a number over 0", _weight),
+    "weight": Key(f"a number from {MIN_WEIGHT} to {MAX_WEIGHT}", _weight),
     "max_batch_size": Key("a whole number of at least 1", whole_number()),
     "max_queue_delay_ms": Key("a number of at least 0", _milliseconds),
     "labels": Key(f"a table of names of {NAME_CHARACTERS}, each with a whole number", _labels),

@@ -5,8 +5,11 @@ Everything here runs on the reactor thread; the files are written on the thread 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, cast
+
+from twisted.internet.defer import DeferredLock, ensureDeferred
 
 from model.repository import serving_toml
 from model.repository.serving_toml import SERVING_TOML
@@ -23,6 +26,7 @@ class RepositoryChanges:
 
     def __init__(self, reconciler: Reconciler) -> None:
         self._reconciler = reconciler
+        self._lock = DeferredLock()
 
     def reports(self) -> list[ModelReport]:
         """Return a report of each model."""
@@ -34,6 +38,9 @@ class RepositoryChanges:
 
         Failed versions are tried again.  Raises a 404 for what is not on disk.
         """
+        return await self._one_at_a_time(lambda: self._load(name, version))
+
+    async def _load(self, name: str, version: str | None) -> ModelReport:
         root, model = self._model(name)
         number = None if version is None else self._on_disk(model, version)
         now = self._wanted(model)
@@ -49,6 +56,9 @@ class RepositoryChanges:
 
         Raises a 404 for what is neither on disk nor served, and a 409 for a version with a label.
         """
+        return await self._one_at_a_time(lambda: self._unload(name, version))
+
+    async def _unload(self, name: str, version: str | None) -> ModelReport:
         root, model = self._model(name)
         if version is None:
             return await self._edit(name, lambda: serving_toml.serve(root, []))
@@ -58,7 +68,7 @@ class RepositoryChanges:
             raise HTTPError(409, f"version {number} has the label {labels[0]}: move it first")
         now = self._wanted(model)
         if number not in now:
-            return await self._edit(name, lambda: serving_toml.rewrite(root))
+            return self._report(name)
         rest = [it for it in now if it != number]
         return await self._edit(name, lambda: serving_toml.serve(root, rest))
 
@@ -68,6 +78,9 @@ class RepositoryChanges:
 
         Raises a 404 for a version that is not on disk, or for a label to remove that there is not.
         """
+        return await self._one_at_a_time(lambda: self._label(name, label, version))
+
+    async def _label(self, name: str, label: str, version: int | None) -> ModelReport:
         root, model = self._model(name)
         if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", label) is None:
             raise HTTPError(400, "a label has up to 100 letters, digits, '.', '_' and '-'")
@@ -75,7 +88,20 @@ class RepositoryChanges:
             raise HTTPError(404, f"no label {label[:80]!r} of {name}")
         if version is not None:
             self._on_disk(model, str(version))
+            if model.serving.labels.get(label) == version:
+                return self._report(name)
         return await self._edit(name, lambda: serving_toml.set_label(root, label, version))
+
+    async def _one_at_a_time(
+        self, change: Callable[[], Coroutine[Any, Any, ModelReport]]
+    ) -> ModelReport:
+        """Call *change* after the changes before it, when the files have been read again."""
+
+        async def run() -> ModelReport:
+            await self._reconciler.refresh()
+            return await change()
+
+        return cast("ModelReport", await self._lock.run(lambda: ensureDeferred(run())))
 
     def _model(self, name: str) -> tuple[Path, ModelOnDisk]:
         """Return the serving.toml of the model *name*, and the model."""
@@ -114,6 +140,9 @@ class RepositoryChanges:
             raise HTTPError(
                 409, f"the repository cannot be written: {error.strerror or error}"
             ) from error
+        return self._report(name)
+
+    def _report(self, name: str) -> ModelReport:
         report = find_report(self._reconciler, name)
         if report is None:
             raise HTTPError(404, f"{name} is gone")

@@ -132,7 +132,7 @@ class Reconciler:
         if self._poll is not None and self._poll.active():
             self._poll.cancel()
         if self._thread is not None:
-            await self._thread.stop()
+            self._thread.stop()  # a read that is under way may take long: the stop does not wait
 
     # Reading the disk.
 
@@ -249,7 +249,7 @@ class Reconciler:
     def _work_failed(self, failure: Failure, loaded: Loaded) -> None:
         if self._stopping:
             return
-        _log.failure("{name} was not unloaded", failure, name=loaded.full_name)
+        _log.failure("the memory of {name} was not freed", failure, name=loaded.full_name)
         if loaded.stage is Stage.UNLOADING:
             del self.held[loaded.revision]
         else:
@@ -269,22 +269,31 @@ class Reconciler:
             self.held.pop(revision, None)
             return
         except Exception as error:  # noqa: BLE001 - any error is the reason why it is not served
-            await self._load_failed(loaded, error)
+            loaded.reason = self._reason(error, loaded)
         else:
             loaded.memory = max(0, resident_bytes() - before)
             loaded.stage = Stage.LOADED
+            return
+        # Not in the except block: the traceback refers to what was loaded.
+        await self._load_failed(loaded)
 
-    async def _load_failed(self, loaded: Loaded, error: Exception) -> None:
-        """Free what was loaded, and keep the reason."""
+    def _reason(self, error: Exception, loaded: Loaded) -> str:
+        """Return why *loaded* is not served; called while *error* is handled."""
         if isinstance(error, ModelError):
-            loaded.reason = str(error)
-        else:
+            return str(error)
+        if not self._stopping:
             _log.failure("{name} failed to load", name=loaded.full_name)
-            first_line, _, _ = str(error).partition("\n")
-            loaded.reason = f"the start failed: {first_line}"
+        first_line, _, _ = str(error).partition("\n")
+        return f"the start failed: {first_line}"
+
+    async def _load_failed(self, loaded: Loaded) -> None:
+        """Free what was loaded."""
+        if self._stopping:
+            return  # the stop frees it
         loaded.serving_stamp = loaded.model.serving_stamp
         await loaded.host.unload()
         loaded.stage = Stage.FAILED
+        self._forget_failures()  # its serving.toml may have changed meanwhile
         if self.repository.changes:
             _log.error(
                 "{name} is not served: {reason}",
@@ -304,7 +313,7 @@ class Reconciler:
 
     def _check_ready(self) -> None:
         """Fire the Deferred of `start` if nothing is under way and a model is served."""
-        if self._ready is None or self._ready.called:
+        if self._ready is None or self._ready.called or self._stopping:
             return
         if any(it.is_under_way for it in self.held.values()):
             return

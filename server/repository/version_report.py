@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from model.repository.snapshot import ModelOnDisk
-from model.repository.version_policy import Stage, revision_of, wanted
+from model.repository.version_policy import Revision, Stage, revision_of, wanted
 from server.repository.loaded import Loaded
 from server.repository.reconciler import Reconciler
 
@@ -62,6 +62,7 @@ def _report(reconciler: Reconciler, name: str) -> ModelReport:
     traffic = reconciler.routing.traffic_of(name)
     numbers = {it.version for it in model.versions} if model is not None else set()
     numbers |= {it.revision.version for it in own}
+    want = set(wanted(model, [it.held for it in own]).values())
     # A model that options name states its own name and version once it is loaded.
     served = next((it.host.inference.model for it in own if it.host.inference), None)
     states_itself = served is not None and not reconciler.repository.changes
@@ -74,7 +75,7 @@ def _report(reconciler: Reconciler, name: str) -> ModelReport:
         versions=tuple(
             VersionReport(
                 shown(number),
-                *_state(model, [it for it in own if it.revision.version == number], own, number),
+                *_state(model, [it for it in own if it.revision.version == number], want, number),
                 tuple(sorted(label for label, it in traffic.labels.items() if it == number)),
             )
             for number in sorted(numbers, reverse=True)
@@ -87,12 +88,12 @@ def _report(reconciler: Reconciler, name: str) -> ModelReport:
 
 
 def _state(
-    model: ModelOnDisk | None, revisions: list[Loaded], own: list[Loaded], number: int
+    model: ModelOnDisk | None, revisions: list[Loaded], want: set[Revision], number: int
 ) -> tuple[str, str]:
     """
     Return the state of the version *number* of *model*, and its reason.
 
-    *revisions* are those of the version, *own* those of the model.
+    *revisions* are those of the version, *want* are the wanted ones of the model.
     """
     failed = next((it.reason for it in revisions if it.reason), "")
     serving = next((it for it in revisions if it.stage is Stage.SERVING), None)
@@ -105,6 +106,4 @@ def _state(
         return "not served", ""
     if not on_disk.complete:
         return "incomplete", on_disk.reason
-    held = [it.held for it in own]
-    is_wanted = revision_of(model, on_disk) in wanted(model, held).values()
-    return ("waiting" if is_wanted else "not served"), ""
+    return ("waiting" if revision_of(model, on_disk) in want else "not served"), ""

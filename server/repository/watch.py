@@ -6,6 +6,7 @@ the next time.  Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,12 @@ class RepositoryWatch:
         try:
             inotify = self._inotify = INotify(self._reactor)
             inotify.startReading()
-            for path in (self._root, *self._root.iterdir()):
-                if path.is_dir():
-                    inotify.watch(FilePath(str(path)), _EVENTS, callbacks=[self._changed])
+            inotify.watch(FilePath(str(self._root)), _EVENTS, callbacks=[self._changed])
+            for path in self._root.iterdir():
+                # A folder that is gone since, or that cannot be read.
+                with suppress(OSError, INotifyError):
+                    if path.is_dir():
+                        inotify.watch(FilePath(str(path)), _EVENTS, callbacks=[self._changed])
         except (OSError, INotifyError) as error:
             _log.info(
                 "changes in {root} are found by polling: {error}", root=self._root, error=error
@@ -72,6 +76,11 @@ class RepositoryWatch:
             self._renamed(changed)
         if events & IN_ISDIR and changed.parent == self._root:
             # Twisted would keep the watch of a folder that is gone, and watch no new one there.
+            # Not in this callback: Twisted may remove a watch after it.
+            self._reactor.callLater(0, self._restart)
+        self._notice()
+
+    def _restart(self) -> None:
+        if self._inotify is not None:
             self.stop()
             self.start()
-        self._notice()

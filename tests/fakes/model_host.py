@@ -36,6 +36,7 @@ class ModelHostHarness:
         lanes: int = 1,
         signatures: Sequence[Signature] = (SIGNATURE,),
         capacity: int | None = None,
+        must_run: bool = False,
     ) -> None:
         self.clock = Clock()
         self.cpu_of_others = 0.0  #: CPU seconds
@@ -53,6 +54,7 @@ class ModelHostHarness:
         self.pool = DecodePool(self.calls, 1, pool=self.decoders)
         self.lanes = lane_pool(self.settings, self.clock, self.calls)
         self.hosts: list[ModelHost] = []
+        self.must_run = must_run
         self.host = self.add_host(self.loader)
 
     def add_host(self, loader: Loader) -> ModelHost:
@@ -64,6 +66,7 @@ class ModelHostHarness:
             pool=self.pool,
             on_progress=self.lines.append,
             load=loader,
+            must_run=self.must_run,
             watch=lambda seconds: OtherPrograms(seconds, lambda: self.cpu_of_others, 2, 2),
         )
         self.hosts.append(host)

@@ -58,9 +58,9 @@ class LoadedGraph:
 
     def close(self) -> None:
         """Close the Session, and the second one that decodes images, if there is one."""
-        self.session.close()
-        if self.decoder is not None:
-            self.decoder.close()
+        for session in filter(None, (self.session, self.decoder)):
+            session.close()
+            _dismantle(session.graph)
 
 
 class SessionRunner:
@@ -115,6 +115,17 @@ class SessionRunner:
     def close(self) -> None:
         """Close the graph's Sessions."""
         self._graph.close()
+
+
+def _dismantle(graph: "tf.Graph") -> None:
+    """
+    Break the reference cycles of *graph*, so that its memory is free at once.
+
+    The garbage collector frees no objects of a model that was loaded before it froze them.
+    """
+    from tensorflow.python.framework.ops import dismantle_graph
+
+    dismantle_graph(graph)
 
 
 def create_thread_pools(options: SessionOptions) -> None:
