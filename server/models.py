@@ -75,10 +75,10 @@ class Models:
         """
         Return the default version of the model whose name is first.
 
-        Raises `ModelNotReady` while no model is ready.
+        Raises `ModelNotReady` while the server starts, and `UnknownModel` if none is served.
         """
         if not self._by_name:
-            raise ModelNotReady(f"no model is ready: {self._progress()}")
+            raise self._none()
         versions = self._by_name[self.names[0]]
         return versions.by_version[versions.default]
 
@@ -117,12 +117,17 @@ class Models:
 
     def _only_name(self) -> str:
         if not self._by_name:
-            raise ModelNotReady(f"no model is ready: {self._progress()}")
+            raise self._none()
         if len(self._by_name) > 1:
             raise UnknownModel(
                 f"several models are served, post to /models/NAME; {_there_are(self.names)}"
             )
         return next(iter(self._by_name))
+
+    def _none(self) -> RequestError:
+        if self.starting or self._awaited:
+            return ModelNotReady(f"no model is ready: {self._progress()}")
+        return UnknownModel("no model is served")
 
     def _missing(self, name: str) -> RequestError:
         state = self._awaited.get(name)

@@ -92,3 +92,12 @@ def test_during_the_start_any_model_may_still_be_found() -> None:
             models.find(name)
     with pytest.raises(ModelNotReady):
         models.any()
+
+
+def test_after_the_start_no_model_is_not_found() -> None:
+    """When all have been unloaded."""
+    models = Models(lambda: "warming up")
+    models.starting = False
+    for ask in (models.find, models.any):
+        with pytest.raises(UnknownModel, match="no model is served"):
+            ask()

@@ -234,6 +234,13 @@ def test_a_body_that_names_no_version_is_a_400(body: bytes) -> None:
     assert served.changes.made == []
 
 
+def test_a_body_that_would_be_ignored_is_a_400() -> None:
+    """It would unload all versions instead of the one that the client means."""
+    served = Served()
+    answer = served.send("POST", "/models/pets/unload", b'{"version": 1}').answer
+    assert (answer.status, served.changes.made) == (400, [])
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(ModelError("serving.toml: bad"), 409), (HTTPError(404, "gone"), 404)]
 )

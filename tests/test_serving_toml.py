@@ -90,7 +90,7 @@ BAD = {
         "a number from 0.001 to 1000",
         ("0", "1e-4", "1001", "-1", "inf", "nan", "true", "'1'", "1" + 400 * "0"),
     ),
-    "max_batch_size": ("a whole number of at least 1", ("0", "1.0", "true", "'1'")),
+    "max_batch_size": ("a whole number from 1 to 4096", ("4097", "0", "1.0", "true", "'1'")),
     "max_queue_delay_ms": ("a number of at least 0", ("-1", "inf", "nan", "true", "[1]")),
     "labels": (
         "a table of names of letters, digits, '.', '_' and '-', each with a whole number",

@@ -88,7 +88,8 @@ def test_a_model_is_reported_with_its_default_labels_weight_and_problem(
         harness.start()
         cars, pets = report_models(harness.reconciler)
         assert (cars.name, cars.default_version, cars.labels, cars.weight) == ("cars", "7", {}, 1.0)
-        assert (pets.default_version, pets.weight, pets.problem) == ("1", 2.0, "")
+        assert (pets.default_version, pets.weight) == ("1", 2.0)
+        assert pets.problem == "the label later is for version 9, which is not served"
         assert pets.labels == {"stable": "1", "later": "9"}
         assert pets.versions == (VersionReport("1", "serving", "", ("stable",)),)
         assert find_report(harness.reconciler, "boats") is None

@@ -34,6 +34,9 @@ SERVING_TOML = "serving.toml"
 #: The greatest version; every JSON parser reads it as a whole number of 64 bits.
 MAX_VERSION = 10**18 - 1
 
+#: The most rows of a batch: each size up to it is run before the version takes requests.
+MAX_ROWS = 4096
+
 #: The bounds of a weight: a model with the least still has turns.
 MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000
 
@@ -186,7 +189,7 @@ _version = whole_number(MAX_VERSION, at_least=0)
 _KEYS = {
     "versions": Key("{ latest = N }, 'all' or a list of whole numbers", _versions),
     "weight": Key(f"a number from {MIN_WEIGHT} to {MAX_WEIGHT}", _weight),
-    "max_batch_size": Key("a whole number of at least 1", whole_number()),
+    "max_batch_size": Key(f"a whole number from 1 to {MAX_ROWS}", whole_number(MAX_ROWS)),
     "max_queue_delay_ms": Key("a number of at least 0", _milliseconds),
     "labels": Key(f"a table of names of {NAME_CHARACTERS}, each with a whole number", _labels),
 }

@@ -198,9 +198,9 @@ def next_action(
             known = {it.revision for it in own if it.stage is not Stage.FAILED}
             serves = any(it.stage is Stage.SERVING for it in own)
             missing = [revision for revision in want.values() if revision not in known]
-            labelled = set(_labels(model).values())
-            # Models that serve nothing first; of each, those of labels first, for a rollback, and
-            # then the newest.
+            # A rollback by label does not wait for newer versions.
+            labelled = set(_labels(model).values()) if serves else set()
+            # Models that serve nothing first, and of each the newest version.
             loads += [
                 ((serves, it.version not in labelled, name, -it.version), it) for it in missing
             ]

@@ -140,6 +140,8 @@ class ModelsAPI:
             return self._inference.predict(request)
         if not isinstance(request.preflighted, Target):
             self._permit(request)
+        if request.body:
+            raise HTTPError(400, "expected no body: /models/NAME/versions/V/... names a version")
         return ensureDeferred(self._change(target))
 
     def put(self, request: HTTPRequest) -> Deferred[HTTPResponse]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from model.repository.snapshot import ModelOnDisk
-from model.repository.version_policy import Revision, Stage, revision_of, wanted
+from model.repository.version_policy import Revision, Stage, Traffic, revision_of, wanted
 from server.repository.loaded import Loaded
 from server.repository.reconciler import Reconciler
 
@@ -83,8 +83,20 @@ def _report(reconciler: Reconciler, name: str) -> ModelReport:
         default_version=None if traffic.default is None else shown(traffic.default),
         labels={label: str(it) for label, it in (model.serving.labels if model else {}).items()},
         weight=model.serving.weight if model is not None else 1.0,
-        problem=model.problem if model is not None else "",
+        problem=_problem(model, traffic),
     )
+
+
+def _problem(model: ModelOnDisk | None, traffic: Traffic) -> str:
+    """Return what is wrong with the folder of *model*, its serving.toml or its labels."""
+    if model is None or model.problem or model.serving.versions == ():
+        return model.problem if model is not None else ""
+    wrong = [
+        f"the label {label} is for version {version}, which is not served"
+        for label, version in sorted(model.serving.labels.items())
+        if version not in traffic.serving and version not in traffic.awaited
+    ]
+    return "; ".join(wrong)
 
 
 def _state(

@@ -6,6 +6,7 @@ variable, a TOML file) is reduced to text first, so that all of them read a valu
 For each kind ``parse(format(value)) == value``.  Imports nothing of ours.
 """
 
+import os
 import re
 import stat
 from dataclasses import dataclass
@@ -334,7 +335,8 @@ class ReadableFolder(_Text):
         """Return the absolute path of *text*; raises OSError if it cannot be listed."""
         if not text:
             raise ValueError
-        path = Path(text).absolute()
+        # Without "..", as in the paths that the kernel's notices give.
+        path = Path(os.path.abspath(text))  # noqa: PTH100 - `Path.absolute` keeps ".."
         next(path.iterdir(), None)
         return path
 
