@@ -505,7 +505,7 @@ def test_a_broken_serving_toml_keeps_the_last_correct_facts(
 ) -> None:
     """Before there are any, the defaults; the problem is the error, until the file is correct."""
     path = folder.parent / "serving.toml"
-    problem = f"{path}: weight: expected a number over 0, got 0"
+    problem = f"{path}: weight: expected a number from 0.001 to 1000, got 0"
     path.write_text("weight = 0")
     model = repository.model()
     assert (model.serving, model.problem) == (ServingFacts(), problem)

@@ -73,5 +73,5 @@ def test_the_golden_request_can_be_read(tmp_path: Path) -> None:
 
 
 def test_the_page_is_short() -> None:
-    """At most 140 lines."""
-    assert len(DOCS.splitlines()) <= 140
+    """At most 145 lines."""
+    assert len(DOCS.splitlines()) <= 145
