@@ -67,10 +67,6 @@ class Models:
         """The names of the models that take requests, in order."""
         return sorted(self._by_name)
 
-    def versions(self, name: str) -> Versions | None:
-        """Return the versions of the model *name* that take requests; None if there are none."""
-        return self._by_name.get(name)
-
     def any(self) -> Inference:
         """
         Return the default version of the model whose name is first.
