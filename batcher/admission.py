@@ -19,7 +19,7 @@ from batcher.priority import SHARES, Priority
 from batcher.queue import Queue
 from batcher.request import Request
 from batcher.retries import Retries
-from batcher.share import Share, ShareTurns
+from batcher.share import Account, ShareTurns
 
 
 class AdmissionControl(Generic[Item, Result]):
@@ -51,8 +51,8 @@ class AdmissionControl(Generic[Item, Result]):
         """
         Raise `Overloaded` if a row that arrives in *queue* now is expected to miss its *deadline*.
 
-        Call this before a request causes any work.  Exception: while nothing of its share waits or
-        runs, every request is admitted, so that no wrong estimate can refuse everything for good.
+        Call this before a request causes any work.  Exception: while nothing of its account waits
+        or runs, every request is admitted, so that no wrong estimate can refuse all for good.
         *ahead* is the number of rows that were admitted but not submitted yet.  Raises
         `ShuttingDown` once the batcher or the share is closed, and `RunHung` while all lanes hang.
         """
@@ -81,11 +81,11 @@ class AdmissionControl(Generic[Item, Result]):
             queue.admission_margin.missed(now, pause)
 
     def _is_busy(self, queue: Queue[Item, Result]) -> bool:
-        """Return whether a row of the share of *queue* waits, or runs and is not given up."""
-        share = self._turns.share_of(queue.share)
+        """Return whether a row of the account of *queue* waits, or runs and is not given up."""
+        account = self._turns.account_of(queue.share)
         busy = [*self._pending.queues, *self._retries.by_queue()]
         busy += [batch.queue for batch in self._lanes if not batch.hung]
-        return any(self._turns.share_of(it.share) is share for it in busy)
+        return any(self._turns.account_of(it.share) is account for it in busy)
 
     def expected_wait(
         self,
@@ -107,18 +107,18 @@ class AdmissionControl(Generic[Item, Result]):
         latency = queue.latency
         fits = fitting(latency.sizes(queue.cap), allowed).rows
         largest = fits[-1] if fits else queue.cap
-        share, retries = self._turns.share_of(queue.share), self._retries.by_queue()
+        account, retries = self._turns.account_of(queue.share), self._retries.by_queue()
         rows = ahead + rows_before(priority, queue.by_level) + retries.pop(queue, 0)
         batches, rest = divmod(rows, largest)
         work = batches * latency.predict(largest)
-        others: dict[Share, float] = {}  # the work of each other share
+        others: dict[Account, float] = {}  # the work of each other account
         for other, of in self._pending.queues.items():
-            if of is not share:
+            if of is not account:
                 others[of] = others.get(of, 0.0) + _seconds(other, other.rows)
             elif other is not queue:
                 work += _seconds(other, rows_before(priority, other.by_level))
-        # Another share has turns until its charge is that of *share*, or its own work is done.
-        charge = self._turns.charge_of(share) + work / share.weight
+        # Another account has turns until its charge is that of *account*, or its own work is done.
+        charge = self._turns.charge_of(account) + work / account.weight
         for of, seconds in others.items():
             work += min(seconds, max(0.0, charge - self._turns.charge_of(of)) * of.weight)
         work += sum(_seconds(other, again) for other, again in retries.items())

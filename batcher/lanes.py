@@ -19,7 +19,7 @@ MIN_HUNG_RUN_RATIO = 10.0
 
 
 class Lanes(Generic[Item, Result]):
-    """The batches in flight, in order of launch, and the idle lanes; charges the shares."""
+    """The batches in flight, in order of launch, and the idle lanes; charges the accounts."""
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class Lanes(Generic[Item, Result]):
 
         A run may take *run_timeout* seconds, or `MIN_HUNG_RUN_RATIO` times its expected time if
         that is longer; a run of a background share may take any time.  Each run is charged to its
-        share in *turns*; a run that is given up only until then: the share would otherwise have no
-        turn for as long as the run has hung.
+        account in *turns*; a run that is given up only until then: the account would otherwise have
+        no turn for as long as the run has hung.
         """
         self._turns = turns
         self.run_timeout = run_timeout

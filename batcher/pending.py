@@ -1,5 +1,5 @@
 """
-The queues that have waiting requests, and the turns of their shares and priorities.
+The queues that have waiting requests, and the turns of their accounts and priorities.
 
 Pure: reads no clock, owns no timer and fires no Deferred.  Counts rows, never requests.
 """
@@ -14,7 +14,7 @@ from batcher.policy import QueueView
 from batcher.priority import SHARES
 from batcher.queue import NO_OTHER_HEADS, Queue
 from batcher.request import Part, Request
-from batcher.share import Share, ShareTurns
+from batcher.share import Account, ShareTurns
 
 
 class Pending(Generic[Item, Result]):
@@ -22,32 +22,32 @@ class Pending(Generic[Item, Result]):
 
     def __init__(self, turns: ShareTurns) -> None:
         self._turns = turns
-        # The share of each queue, in the order in which the queues ceased to be empty.
-        self._queues: dict[Queue[Item, Result], Share] = {}
+        # The account of each queue, in the order in which the queues ceased to be empty.
+        self._queues: dict[Queue[Item, Result], Account] = {}
 
     def push(self, request: Request[Item, Result]) -> None:
         """Append *request* to its queue."""
         queue = request.queue
         if queue not in self._queues:
-            self._queues[queue] = self._turns.share_of(queue.share)
+            self._queues[queue] = self._turns.account_of(queue.share)
         queue.push(request)
 
     def by_turn(self) -> list[Queue[Item, Result]]:
         """
         Return the queues in the order in which they may launch.
 
-        The queues of the share that has the turn come first.  Among these, the queues with requests
-        of the priority that has the turn come first, and among these the queue whose oldest request
-        of that priority arrived first; the queues of the next priorities follow.  Neither a slow
-        share nor a busy queue can starve another.
+        The queues of the account that has the turn come first.  Among these, the queues with
+        requests of the priority that has the turn come first, and among these the queue whose
+        oldest request of that priority arrived first; the queues of the next priorities follow.
+        Neither a slow account nor a busy queue can starve another.
         """
         if len(self._queues) < 2:
             return list(self._queues)
-        shares: dict[Share, list[Queue[Item, Result]]] = {}
-        for queue, share in self._queues.items():
-            shares.setdefault(share, []).append(queue)
-        turns = sorted(shares, key=self._turns.charge_of)
-        return [queue for share in turns for queue in _by_priority(share, shares[share])]
+        accounts: dict[Account, list[Queue[Item, Result]]] = {}
+        for queue, account in self._queues.items():
+            accounts.setdefault(account, []).append(queue)
+        turns = sorted(accounts, key=self._turns.charge_of)
+        return [queue for account in turns for queue in _by_priority(account, accounts[account])]
 
     @property
     def rows(self) -> int:
@@ -55,8 +55,8 @@ class Pending(Generic[Item, Result]):
         return sum(queue.rows for queue in self._queues)
 
     @property
-    def queues(self) -> Mapping[Queue[Item, Result], Share]:
-        """The queues that are not empty, each with its share."""
+    def queues(self) -> Mapping[Queue[Item, Result], Account]:
+        """The queues that are not empty, each with its account."""
         return self._queues
 
     @property
@@ -72,10 +72,10 @@ class Pending(Generic[Item, Result]):
         self, queue: Queue[Item, Result], rows: int, finish: float = -inf
     ) -> tuple[list[Part[Item, Result]], list[Request[Item, Result]]]:
         """Remove up to *rows* rows of *queue*; *finish* and the result are as in `Queue.take`."""
-        share = self._queues[queue]
-        parts, late = queue.take(share.turns, rows, finish, self._other_heads(queue, share))
+        account = self._queues[queue]
+        parts, late = queue.take(account.turns, rows, finish, self._other_heads(queue, account))
         if parts:
-            self._turns.start_turn(share)
+            self._turns.start_turn(account)
         self._drop_if_empty(queue)
         return parts, late
 
@@ -96,9 +96,9 @@ class Pending(Generic[Item, Result]):
             return []
         return [request for queue in self._queues for request in queue.pop_expired(now)]
 
-    def _other_heads(self, queue: Queue[Item, Result], share: Share) -> Mapping[int, int]:
+    def _other_heads(self, queue: Queue[Item, Result], account: Account) -> Mapping[int, int]:
         """
-        Return, for each priority, the number of the oldest request in the other queues of *share*.
+        Return, for each priority, the number of the oldest request in other queues of *account*.
 
         Excludes the priority that has the turn, and priorities without requests in *queue*.
         `Queue.take` does not charge rows of younger requests to their priority: otherwise *queue*
@@ -106,8 +106,8 @@ class Pending(Generic[Item, Result]):
         """
         if len(self._queues) < 2:
             return NO_OTHER_HEADS
-        turn = queue.next_level(share.turns)
-        others = [it for it, of in self._queues.items() if of is share and it is not queue]
+        turn = queue.next_level(account.turns)
+        others = [it for it, of in self._queues.items() if of is account and it is not queue]
         if not others:
             return NO_OTHER_HEADS
         heads = {
@@ -126,13 +126,13 @@ class Pending(Generic[Item, Result]):
 
 
 def _by_priority(
-    share: Share, queues: Sequence[Queue[Item, Result]]
+    account: Account, queues: Sequence[Queue[Item, Result]]
 ) -> Sequence[Queue[Item, Result]]:
-    """Return *queues*, those of *share* that are not empty, in the order of their turns."""
+    """Return *queues*, those of *account* that are not empty, in the order of their turns."""
     if len(queues) < 2:
         return queues
     order: dict[Queue[Item, Result], None] = {}
-    for level in share.turns.next(range(len(SHARES))):
+    for level in account.turns.next(range(len(SHARES))):
         waiting = [(q.first_waiting(level).number, q) for q in queues if q.has_waiting(level)]
         order.update((queue, None) for _, queue in sorted(waiting, key=itemgetter(0)))
     return list(order)

@@ -24,7 +24,7 @@ from batcher.priority import SHARES, Priority, Turns
 from batcher.request import Part, Request
 from batcher.share import Share
 
-#: No other queue of the share has waiting requests: see `Queue.take`.
+#: No other queue of the account has waiting requests: see `Queue.take`.
 NO_OTHER_HEADS: Mapping[int, int] = {}
 
 _NORMAL = int(Priority.NORMAL)  # reading a member of an Enum is slow
@@ -46,7 +46,7 @@ class Queue(Generic[Item, Result]):
     cap: int  #: the largest batch, in rows; lowered after out of memory
     max_queued_rows: int  #: the limit of waiting rows; rows to be run again do not count
     name: str = ""  #: for reports
-    share: Share | None = None  #: all queues without a share are in one share of their batcher
+    share: Share | None = None  #: all queues without a share have one account
     policy: Policy | None = None  #: when it launches; None: by the policy of the batcher
     arrivals: ArrivalRate = field(default_factory=ArrivalRate)
     returns: Returns = field(default_factory=Returns)
@@ -159,7 +159,7 @@ class Queue(Generic[Item, Result]):
         empty, because the next turn may belong to another queue.
 
         *other_heads* maps a priority to the sequence number of the oldest request in the other
-        queues of the share.  Rows of younger requests than that one fill the batch uncharged.
+        queues of the account.  Rows of younger requests than that one fill the batch uncharged.
         """
         parts: list[Part[Item, Result]] = []
         late: list[Request[Item, Result]] = []

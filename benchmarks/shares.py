@@ -20,6 +20,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import LoopingCall, deferLater, react
 
 from batcher.queue import Queue
+from batcher.share import Account
 from batcher.trace import Run
 from benchmarks.kept import json_option, stamped, write
 from benchmarks.sleeping_model import sleeping_loader
@@ -163,13 +164,14 @@ async def serving(
             pool=pool,
             on_progress=lambda _: None,
             load=named_loader(service),
-            weight=weight,
         )
-        for service, weight in zip((SLOW, FAST), weights, strict=True)
+        for service in (SLOW, FAST)
     ]
     pool.start()
     try:
         slow, fast = [await host.start() for host in hosts]
+        for host, weight in zip(hosts, weights, strict=True):
+            host.serve(Account(weight))
         yield slow, fast, spent
     finally:
         lanes.abort()

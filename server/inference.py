@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 from batcher.errors import DeadlineExceeded
-from batcher.share import Share
+from batcher.share import Account, Share
 from model.execution.decode_pool import DecodePool
 from model.signature import Feed
 from server.admission import Admission
@@ -50,17 +50,16 @@ class Inference:
         self._pool = pool
         self._share = model.queues.share
         # Answers do not wait behind all images of the model that wait to be decoded.
-        self._answers = Share(self._share.name, self._share.weight)
+        self._answers = Share(self._share.name, self._share.account)
         self._seconds = seconds
         self._calls = 0  #: calls that have not ended
         #: Whether it takes no new calls; set by `retire`.
         self.retired = False
         self._waiting: list[Deferred[None]] = []  # fire when it is retired and no call is left
 
-    def set_weight(self, weight: float) -> None:
-        """Change the model's share of the time of the lanes and of the decode threads."""
-        self._share.set_weight(weight)
-        self._answers.set_weight(weight)
+    def use_account(self, account: Account) -> None:
+        """Take turns on the lanes and the decode threads by *account*; while no call is running."""
+        self._share.account = self._answers.account = account
 
     def retire(self) -> Deferred[None]:
         """

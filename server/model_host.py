@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from batcher.batcher import Batcher
 from batcher.policy import FixedPolicy, LotPolicy, Policy
-from batcher.share import Share
+from batcher.share import Account, Share
 from model.backend import LoadedModel
 from model.errors import ModelError
 from model.execution.cores import lower_priority
@@ -54,7 +54,6 @@ class ModelHost:
         pool: DecodePool,
         on_progress: Callable[[str], object],
         load: Loader = load_model,
-        weight: float = 1.0,
         beside: bool = False,
         must_run: bool = False,
         watch: Callable[[Callable[[], float]], OtherPrograms] = OtherPrograms,
@@ -62,8 +61,7 @@ class ModelHost:
         """
         *lanes* and *pool* may be shared with other models; the caller starts *pool* and stops both.
 
-        While several models have requests waiting, each gets lane time in proportion to its
-        *weight*.
+        Until `serve`, its runs take turns with other models as those of the warm-up do.
         If *beside*, other models take requests: then the loading thread has a low priority, and the
         warm-up leaves all lanes but one to them.
         If *must_run*, it fails if no signature runs its sample: nothing else shows that it works.
@@ -78,7 +76,6 @@ class ModelHost:
         self._pool = pool
         self._on_progress = on_progress
         self._load = load
-        self._weight = weight
         self._beside = beside
         self._must_run = must_run
         self._watch = watch
@@ -109,7 +106,7 @@ class ModelHost:
         self._runs = MeasuredRuns(batcher, f"warm-up of {loaded.full_name}", beside=self._beside)
         queues = Queues(
             loaded,
-            Share(loaded.full_name, self._weight),
+            Share(loaded.full_name, self._runs.account),
             self.settings.max_queue_bytes,
             chosen_policy(self.settings),
         )
@@ -184,11 +181,10 @@ class ModelHost:
         if self._stopping:
             raise CancelledError
 
-    def set_weight(self, weight: float) -> None:
-        """Change the model's share of the lane time, while it is loaded too."""
-        self._weight = weight
+    def serve(self, account: Account) -> None:
+        """Take turns by *account*, that of the model, from now on; its start has ended."""
         if self.inference is not None:
-            self.inference.set_weight(weight)
+            self.inference.use_account(account)
 
     async def stop(self) -> None:
         """End a start that is under way; answer the accepted requests, and refuse new ones."""

@@ -157,7 +157,6 @@ class InferenceService(Service):
             pool=self.pool,
             on_progress=lambda line: self._progress(f"{name}{line}"),
             load=repository.loader_of(model, version),
-            weight=model.serving.weight,
             beside=beside,
             must_run=beside and not (version.path / GOLDEN).is_file(),
         )

@@ -14,7 +14,7 @@ from batcher.learning.latency import (
     LatencyCurve,
 )
 from batcher.queue import Queue
-from batcher.share import Share
+from batcher.share import Account, Share
 from batcher.trace import Run, Trace
 from tests.fakes.executor import ManualBatcher, Rows, all_rows, rows_of
 
@@ -90,10 +90,10 @@ def test_waiting_rows_are_limited_for_each_queue_and_the_newest_is_refused() -> 
         (lambda: ManualBatcher(lanes=0), "without executors"),
         (lambda: Queue(LatencyCurve({}), 0, 8), "at least 1 row, not 0 and 8 rows"),
         (lambda: Queue(LatencyCurve({}), 8, 0), "at least 1 row, not 8 and 0 rows"),
-        (lambda: Share("net", 0.0), "above 0, not 0.0"),
-        (lambda: Share("net", -1.0), "above 0, not -1.0"),
-        (lambda: Share("net", nan), "above 0, not nan"),
-        (lambda: Share("net", inf), "above 0, not inf"),
+        (lambda: Account(0.0), "above 0, not 0.0"),
+        (lambda: Account(-1.0), "above 0, not -1.0"),
+        (lambda: Account(nan), "above 0, not nan"),
+        (lambda: Account(inf), "above 0, not inf"),
     ],
 )
 def test_a_mistake_of_the_caller_raises_at_once(make: Callable[[], object], message: str) -> None:

@@ -11,7 +11,7 @@ from batcher.errors import OutOfMemory, Overloaded
 from batcher.learning.latency import LatencyCurve
 from batcher.priority import Priority
 from batcher.queue import Queue
-from batcher.share import Share
+from batcher.share import Account, Share
 from tests.fakes.executor import ManualBatcher, Rows
 
 CPU = LatencyCurve({rows: 2.0 + 12.0 * rows for rows in (1, 2, 4, 8)})
@@ -118,7 +118,7 @@ def test_a_flooded_share_counts_by_its_weight(weight: float) -> None:
     """It has turns as long as its charge is lower, however many of its rows wait."""
     device = Device()
     device.queue("mine", constant(1.0, 8), 8, Share("mine"))
-    device.queue("flooded", constant(10.0, 2), 2, Share("flooded", weight))
+    device.queue("flooded", constant(10.0, 2), 2, Share("flooded", Account(weight)))
     device.submit("running", key="mine")
     assert device.wait("mine", ahead=80) == about(1.0 + 10.0 + 1.0)
     for _ in range(1000):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batcher.share import Share
+from batcher.share import Account, Share
 from model.execution.decode_pool import DecodePool
 from tests.fakes.decode_pool import SteppedPool
 from tests.fakes.threads import Calls, ManualThreads
@@ -38,7 +38,7 @@ def begun(jobs: list[tuple[Share, float]], *, steps: int) -> list[str]:
     [
         ((1.0, 1.0), (1.0, 1.0), "abababab"),
         ((1.0, 1.0), (4.0, 1.0), "abbbbabb"),
-        ((2.0, 1.0), (1.0, 1.0), "abaabaab"),
+        ((2.0, 1.0), (1.0, 1.0), "ababaaba"),
         ((1.0, 4.0), (1.0, 1.0), "abbbbabb"),
     ],
 )
@@ -46,9 +46,17 @@ def test_models_take_turns_by_the_time_of_their_jobs(
     weights: tuple[float, float], seconds: tuple[float, float], order: str
 ) -> None:
     """In proportion to their weights, although all jobs of the first were queued before."""
-    shares = [Share(name, weight) for name, weight in zip("ab", weights, strict=True)]
+    shares = [Share(name, Account(weight)) for name, weight in zip("ab", weights, strict=True)]
     jobs = [job for each in zip(shares, seconds, strict=True) for job in [each] * 8]
     assert "".join(begun(jobs, steps=8)) == order
+
+
+def test_the_versions_of_a_model_take_its_turns_one_after_another() -> None:
+    """Together they have the time of the other model, and no version waits behind the flood."""
+    model = Account()
+    one, two, other = Share("1", model), Share("2", model), Share("o")
+    jobs = [(one, 1.0)] * 8 + [(two, 1.0)] * 4 + [(other, 1.0)] * 8
+    assert "".join(begun(jobs, steps=12)) == "1o2o1o2o1o2o"
 
 
 def test_a_model_saves_up_no_turns_while_it_has_no_jobs() -> None:
@@ -68,7 +76,7 @@ def test_a_model_saves_up_no_turns_while_it_has_no_jobs() -> None:
     queue(pausing, 8)
     for _ in range(6):
         stepped.finish()
-    assert "".join(name[0] for name in names) == "p" + "b" * 8 + "ppbpbp"
+    assert "".join(name[0] for name in names) == "p" + "b" * 8 + "pbpbpb"
 
 
 @pytest.mark.parametrize("returning", [False, True])
@@ -100,7 +108,7 @@ def test_a_model_that_is_new_takes_turns_from_its_first_job(returning: bool) -> 
 def test_jobs_of_other_models_count_as_far_as_their_turns_allow() -> None:
     """For the wait of the next job: a flood of another model does not add all its jobs."""
     stepped = SteppedPool()
-    flood, calm, heavy = Share("flood"), Share("calm"), Share("heavy", 3.0)
+    flood, calm, heavy = Share("flood"), Share("calm"), Share("heavy", Account(3.0))
     for _ in range(100):
         stepped.pool.run(str, share=flood)
     assert [stepped.pool.pending_before(each) for each in (flood, calm, heavy)] == [100, 1, 1]
@@ -110,3 +118,9 @@ def test_jobs_of_other_models_count_as_far_as_their_turns_allow() -> None:
     stepped.threads.step()
     assert stepped.pool.pending_before(calm) == 1 + 1 + 2
     assert stepped.pool.pending == 101
+    version = Share("version", flood.account)  # of the model that is flooded
+    assert stepped.pool.pending_before(version) == 1 + 1 + 1
+    for _ in range(2):
+        stepped.pool.run(str, share=version)
+    assert stepped.pool.pending_before(version) == 2 + 3 + 1 + 1
+    assert stepped.pool.pending_before(calm) == 1 + 1 + 2

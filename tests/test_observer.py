@@ -9,7 +9,7 @@ from batcher.learning.latency import LatencyCurve
 from batcher.observer import CancelStage, ExpiryStage
 from batcher.policy import LotPolicy
 from batcher.queue import Queue
-from batcher.share import Share
+from batcher.share import Account, Share
 from batcher.trace import Run
 from tests.fakes.executor import ManualBatcher
 
@@ -163,7 +163,7 @@ def test_totals_are_kept_by_cause_and_stage() -> None:
 def test_a_background_share_is_not_reported() -> None:
     """Neither its runs nor its rows nor its queues."""
     manual = ManualBatcher()
-    share = Share("warm-up", 0.25, background=True)
+    share = Share("warm-up", Account(0.25), background=True)
     warm_up = manual.queues["warm-up"] = Queue(LatencyCurve({}), 8, 8, "warm-up", share)
     manual.submit("answered", 8, key="warm-up")
     manual.submit("refused", 9, key="warm-up")

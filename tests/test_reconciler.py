@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 
 from model.errors import ModelError
+from model.execution.warmup import WARMUP_WEIGHT
 from model.repository.snapshot import RepositoryUnavailable
 from server.models import ModelNotReady, UnknownModel
 from server.repository.reconciler import NOTICE_SECONDS, POLL_SECONDS
@@ -316,8 +317,19 @@ def test_a_weight_changes_while_the_model_serves(harness: ReconcilerHarness) -> 
         harness.start()
         harness.repository.write("pets", latest(weight=4.0))
         harness.poll()
-        share = harness.models.find("pets").model.queues.share
-        assert (share.weight, harness.repository.loads) == (4.0, ["a"])
+        account = harness.models.find("pets").model.queues.share.account
+        assert (account.weight, harness.repository.loads) == (4.0, ["a"])
+
+
+def test_a_version_has_the_weight_of_a_warm_up_until_it_serves(harness: ReconcilerHarness) -> None:
+    """Also while its golden requests run; then it has the account of the other versions."""
+    harness.repository.write("pets", latest(2))
+    with harness.stopping():
+        harness.start()
+        put_and_poll(harness)
+        versions = [harness.models.find("pets", version=it) for it in "12"]
+    assert harness.proof_weights == [WARMUP_WEIGHT] * 2
+    assert len({id(it.model.queues.share.account) for it in versions}) == 1
 
 
 def test_a_weight_that_changes_during_a_load_is_taken(harness: ReconcilerHarness) -> None:
@@ -327,8 +339,8 @@ def test_a_weight_that_changes_during_a_load_is_taken(harness: ReconcilerHarness
         harness.repository.write("pets", latest(weight=4.0))
         change = outcomes(ensureDeferred(harness.reconciler.refresh()))
         harness.turn()
-        share = harness.models.find("pets").model.queues.share
-        assert (share.weight, harness.repository.loads, change) == (4.0, ["a"], [None])
+        account = harness.models.find("pets").model.queues.share.account
+        assert (account.weight, harness.repository.loads, change) == (4.0, ["a"], [None])
 
 
 def test_a_label_moves_when_its_version_serves(harness: ReconcilerHarness) -> None:

@@ -1,6 +1,6 @@
 """Shares of lane time, and the end of one share: batcher/share.py, batcher/closing.py."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from math import inf, nan
 
 import pytest
@@ -11,12 +11,13 @@ from batcher.learning.latency import LatencyCurve
 from batcher.policy import FixedPolicy
 from batcher.priority import Priority
 from batcher.queue import Queue
-from batcher.share import Share, ShareTurns
+from batcher.share import Account, Share, ShareTurns
 from tests.fakes.executor import ManualBatcher, ManualExecutor
+from tests.fakes.threads import outcomes
 
 CAP = 4
 RUN_TIMEOUT = 1000.0
-SECONDS = {"fast": 1.0, "slow": 8.0, "idle": 1.0}  #: of every run
+SECONDS = defaultdict(lambda: 1.0, slow=8.0)  #: of every run
 
 
 class SharedDevice(ManualBatcher):
@@ -25,7 +26,7 @@ class SharedDevice(ManualBatcher):
     def __init__(self, *, lanes: int = 1, known: bool = True, **weights: float) -> None:
         """Make a queue and a share for each of *weights*; with *known*, l(b) is known."""
         super().__init__(lanes=lanes, run_timeout=RUN_TIMEOUT)
-        self.shares = {name: Share(name, weight) for name, weight in weights.items()}
+        self.shares = {name: Share(name, Account(weight)) for name, weight in weights.items()}
         for name, share in self.shares.items():
             measured = {1: SECONDS[name], CAP: SECONDS[name]} if known else {}
             self.queues[name] = Queue(LatencyCurve(measured), CAP, 1000, name, share)
@@ -70,6 +71,28 @@ def test_busy_shares_have_lane_time_by_their_weights(fast: float, slow: float, k
         apart = device.used["fast"] / fast - device.used["slow"] / slow
         assert abs(apart) <= SECONDS["slow"] / min(fast, slow)
     assert min(device.used.values()) > 50 * SECONDS["fast"]
+
+
+def test_the_versions_of_a_model_have_one_share_of_the_lane_time() -> None:
+    """Three versions of a model have together what another model with one version has."""
+    device = SharedDevice(one=1.0, two=1.0, three=1.0, other=1.0)
+    model = Account()
+    for name in ("one", "two", "three"):
+        device.shares[name].account = model
+    served = Counter(device.serve(60, "one", "two", "three", "other"))
+    assert served["other"] == pytest.approx(30, abs=1)
+    assert [served[it] for it in ("one", "two", "three")] == pytest.approx([10] * 3, abs=1)
+
+
+def test_a_version_drains_alone() -> None:
+    """The other versions of the model, with the same account, still take requests."""
+    device = SharedDevice(one=1.0, two=1.0)
+    device.shares["one"].account = device.shares["two"].account
+    assert outcomes(device.batcher.drain(device.shares["one"])) == [None]
+    device.submit("two", key="two")
+    assert device.end() == "two"
+    device.submit("one", key="one")
+    assert isinstance(device.errors["one"], ShuttingDown)
 
 
 def test_two_lanes_are_shared_in_the_same_way() -> None:
@@ -188,11 +211,11 @@ def test_a_share_is_charged_for_a_hung_run_until_it_is_given_up() -> None:
     device.submit("fast", key="fast")
     device.clock.advance(RUN_TIMEOUT)
     assert isinstance(device.errors["fast"], RunHung)
-    share = device.shares["fast"]
-    assert (share.settled, share.running) == (RUN_TIMEOUT, 0.0)
+    account = device.shares["fast"].account
+    assert (account.settled, account.running) == (RUN_TIMEOUT, 0.0)
     device.clock.advance(RUN_TIMEOUT)
     device.lanes[0].current.finish()
-    assert (share.settled, share.running) == (RUN_TIMEOUT, 0.0)
+    assert (account.settled, account.running) == (RUN_TIMEOUT, 0.0)
 
 
 def closed(device: SharedDevice, name: str) -> tuple[Deferred[None], list[object]]:
@@ -287,7 +310,7 @@ def test_a_weight_can_change_while_a_run_is_under_way() -> None:
     """From then on the lane time has the new proportion; the charge of the run is corrected."""
     device = SharedDevice(fast=1.0, slow=1.0)
     device.serve(20, "fast", "slow")
-    device.shares["slow"].set_weight(8.0)
+    device.shares["slow"].account.set_weight(8.0)
     device.used = dict.fromkeys(device.used, 0.0)
     for _ in range(200):
         device.serve(1, "fast", "slow")
@@ -295,19 +318,20 @@ def test_a_weight_can_change_while_a_run_is_under_way() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, inf, nan])
-def test_a_weight_that_no_share_can_have_is_refused(weight: float) -> None:
-    """The share keeps its own."""
-    share = Share("pets", 2.0)
-    with pytest.raises(ValueError, match="the weight of a share must be above 0"):
-        share.set_weight(weight)
-    assert share.weight == 2.0
+def test_a_weight_that_no_account_can_have_is_refused(weight: float) -> None:
+    """The account keeps its own."""
+    account = Account(2.0)
+    with pytest.raises(ValueError, match="the weight of an account must be above 0"):
+        account.set_weight(weight)
+    assert account.weight == 2.0
 
 
 def test_a_change_of_the_weight_rescales_the_runs_under_way() -> None:
     """Their end then leaves nothing of their charge."""
-    turns, share = ShareTurns(), Share("pets", 1.0)
+    turns, account = ShareTurns(), Account(1.0)
+    share = Share("pets", account)
     turns.launched(share, 6.0)
-    share.set_weight(3.0)
-    assert share.running == 2.0
+    account.set_weight(3.0)
+    assert account.running == 2.0
     turns.ended(share, 6.0, 9.0)
-    assert (share.running, share.settled) == (0.0, 3.0)
+    assert (account.running, account.settled) == (0.0, 3.0)

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from batcher.error_kind import ErrorKind, RequestError
-from batcher.share import Share
+from batcher.share import Account, Share
 from model.execution.cores import usable_cores
 
 T = TypeVar("T")
@@ -79,12 +79,12 @@ class _State(Enum):
 
 @dataclass(eq=False, slots=True)
 class _Line:
-    """The jobs of one share, and the time that they took."""
+    """The jobs of one share."""
 
     share: Share
     waiting: "dict[_Job, None]" = field(default_factory=dict)  #: the oldest first
     running: int = 0  #: jobs that run, or whose result has not reached the reactor thread yet
-    charged: float = 0.0  #: the seconds of its jobs, divided by the weight of the share
+    turn: int = 0  #: the number of its last turn
 
 
 @dataclass(eq=False, slots=True)
@@ -121,11 +121,13 @@ class DecodePool:
         self._call_from_thread = call_from_thread
         self._clock = clock
         self._state = _State.NEW
-        self._lock = threading.Lock()  # guards the lines and _least
-        # A line is kept after its last job, as long as its charge is above _least.
+        self._lock = threading.Lock()  # guards the lines, the charges, _least and _turn
         self._lines: dict[Share, _Line] = {}
-        # The charge of the line that had the last turn: no line counts with less.
+        # The seconds of the jobs of each account, divided by its weight.
+        self._charged: dict[Account, float] = {}
+        # The charge of the account that had the last turn: no account counts with less.
         self._least = 0.0
+        self._turn = 0  # the number of the last turn
         self._stops: list[Deferred[None]] = []
 
     @property
@@ -156,14 +158,17 @@ class DecodePool:
         turns allow, if all jobs take the same time.
         """
         line = self._lines.get(share)
-        own = len(line.waiting) if line is not None else 0
-        before = own
+        before = own = len(line.waiting) if line is not None else 0
+        others: dict[Account, int] = {}  # the waiting jobs of each other account
         for each in self._lines.values():
-            before += each.running
-            if each is not line:
-                turns = ceil((own + 1) * each.share.weight / share.weight)
-                before += min(len(each.waiting), turns)
-        return before
+            account, waiting = each.share.account, len(each.waiting)
+            if account is not share.account:
+                others[account] = others.get(account, 0) + waiting
+            elif each is not line:
+                before += min(waiting, own + 1)
+        turns = (before + 1) / share.account.weight
+        before += sum(min(jobs, ceil(turns * it.weight)) for it, jobs in others.items())
+        return before + self.running
 
     def alive(self) -> bool:
         """Return whether the pool accepts jobs, and all its threads are alive."""
@@ -188,7 +193,8 @@ class DecodePool:
         """
         Call *function* with *args* on a decode thread; fire with its result or its error.
 
-        The jobs of each *share* begin in order; the shares take turns.  *on_duration* is called
+        The jobs of each *share* begin in order; the accounts of the shares take turns, and so do
+        the shares of one account.  *on_duration* is called
         just before the Deferred fires, with the seconds spent in *function*.  A job that is
         cancelled before it has begun never runs.  A job that is cancelled later runs to its end;
         its result is dropped, and *on_duration* is not called.  The Deferred fails with
@@ -208,12 +214,13 @@ class DecodePool:
         return cast("Deferred[T]", job.deferred)
 
     def _new_line(self, share: Share) -> _Line:
-        """Add a line for *share*; drop the idle lines whose charge makes no difference."""
+        """Add a line for *share*; drop idle lines, and charges that make no difference."""
         with self._lock:
             self._lines = {
-                each: line
-                for each, line in self._lines.items()
-                if line.waiting or line.running or line.charged > self._least
+                each: line for each, line in self._lines.items() if line.waiting or line.running
+            }
+            self._charged = {
+                each: charge for each, charge in self._charged.items() if charge > self._least
             }
             self._lines[share] = line = _Line(share)
             return line
@@ -255,13 +262,21 @@ class DecodePool:
             lines = [line for line in self._lines.values() if line.waiting]
             if not lines:
                 return None
-            # A line without jobs at its turn does not make up for that turn later.
-            line = min(lines, key=lambda line: max(line.charged, self._least))
-            self._least = line.charged = max(line.charged, self._least)
+            line = min(lines, key=lambda line: (self._charge_of(line.share.account), line.turn))
+            self._least = self._charge_of(line.share.account)
+            line.turn = self._turn = self._turn + 1
             job = next(iter(line.waiting))
             del line.waiting[job]
             line.running += 1
             return job
+
+    def _charge_of(self, account: Account) -> float:
+        """
+        Return the charge of *account*.
+
+        An account without jobs at its turn does not make up for that turn later.
+        """
+        return max(self._charged.get(account, 0.0), self._least)
 
     def _run_next(self) -> None:
         """Run the job whose turn it is, if there is one.  Called on a decode thread."""
@@ -275,7 +290,8 @@ class DecodePool:
             result = Failure()
         seconds = self._clock() - began
         with self._lock:
-            job.line.charged += seconds / job.line.share.weight
+            account = job.line.share.account
+            self._charged[account] = self._charge_of(account) + seconds / account.weight
         self._call_from_thread(self._deliver, job, result, seconds)
 
     def _deliver(self, job: _Job, result: object, seconds: float) -> None:

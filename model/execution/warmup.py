@@ -18,7 +18,7 @@ from batcher.learning.latency import LatencyCurve
 from batcher.learning.sizes import KNEE_RATE_SHARE
 from batcher.policy import FixedPolicy
 from batcher.queue import Queue
-from batcher.share import Share
+from batcher.share import Account, Share
 from batcher.trace import Trace
 from model.errors import ModelError
 from model.execution.warmup_runs import MIN_WARMUP_RUNS, trimmed_mean, warmup_runs
@@ -113,7 +113,8 @@ class MeasuredRuns:
         self._batcher = batcher
         self.beside = beside
         self._lanes = 1 if beside else batcher.stats().lanes
-        self._share = Share(name, WARMUP_WEIGHT, background=True)
+        self.account = Account(WARMUP_WEIGHT)
+        self._share = Share(name, self.account, background=True)
         self._under_way: Deferred[list[tuple[bool, Any]]] | None = None
 
     async def run(self, feed: Feed, count: int, latency: LatencyCurve | None = None) -> list[float]:

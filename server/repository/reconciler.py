@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from batcher.share import Account
 from model.errors import ModelError
 from model.execution.memory import available_bytes, resident_bytes
 from model.execution.thread import ModelThread
@@ -73,6 +74,7 @@ class Reconciler:
         self.repository = repository
         self.disk: Snapshot = {}
         self.held: dict[Revision, Loaded] = {}
+        self._accounts: dict[str, Account] = {}  # by the names of the models on disk
         self.routing = ModelRouting(models, logs=repository.changes)
         self._models = models
         self._clock = clock
@@ -186,10 +188,9 @@ class Reconciler:
                     loaded.model, loaded.serving_stamp = model, model.serving_stamp
 
     def _set_weights(self) -> None:
-        for loaded in self.held.values():
-            model = self.disk.get(loaded.revision.name)
-            if model is not None:
-                loaded.host.set_weight(model.serving.weight)
+        self._accounts = {name: self._accounts.get(name) or Account() for name in self.disk}
+        for name, account in self._accounts.items():
+            account.set_weight(self.disk[name].serving.weight)
 
     # Acting.
 
@@ -229,6 +230,7 @@ class Reconciler:
         if action.step is Step.SWITCH:
             replaced = self.routing.traffic_of(revision.name).serving.get(revision.version)
             loaded.stage = Stage.SERVING
+            loaded.host.serve(self._accounts[revision.name])
             if replaced is not None:
                 self._drain(self.held[replaced])
         elif action.step is Step.DRAIN:

@@ -119,6 +119,7 @@ class ReconcilerHarness(ModelHostHarness):
         self.repository.changes = changes
         self.models = RecordedModels()
         self.wrong: dict[str, Exception] = {}
+        self.proof_weights: list[float] = []  #: of each version, while it was proven
         self.available: int | None = None  #: bytes of memory
         monkeypatch.setattr("server.repository.reconciler.available_bytes", lambda: self.available)
         monkeypatch.setattr("server.repository.reconciler.resident_bytes", lambda: 0)
@@ -140,11 +141,11 @@ class ReconcilerHarness(ModelHostHarness):
             pool=self.pool,
             on_progress=self.lines.append,
             load=self.repository.loader_of(model, version),
-            weight=model.serving.weight,
             beside=beside,
         )
 
     async def _prove(self, inference: Inference, version: VersionOnDisk) -> None:
+        self.proof_weights.append(inference.model.queues.share.account.weight)
         await classify(inference, IMAGE, 1)
         if error := self.wrong.get(version.stamp):
             raise error
