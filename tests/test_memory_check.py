@@ -1,4 +1,4 @@
-"""Memory for one more version: server/repository/memory_check.py, model/execution/memory.py."""
+"""Memory for one more version: server/repository/memory_check.py, model/execution/."""
 
 from pathlib import Path
 
@@ -32,43 +32,79 @@ def test_a_version_needs_memory_for_its_files_and_leaves_some(
         check_memory(size, replaced, available)
 
 
-def machine(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, limit: str, used: str, stat: str, machine: int
-) -> None:
-    """Let the functions read files in *folder*."""
-    for name, text in (("max", limit), ("current", used), ("stat", stat)):
-        (folder / name).write_text(text)
-    monkeypatch.setattr(memory, "_CGROUPS", ((folder / "max", folder / "current"),))
-    monkeypatch.setattr(memory, "_CGROUP_STATS", (folder / "none", folder / "stat"))
-    monkeypatch.setattr(memory, "_machine_bytes", lambda: machine)
+V1, V2 = "4:memory:", "0::"  # of a line in /proc/self/cgroup, with the path of the group behind it
+
+#: The line, the files of each control group below the mount (limit, use, memory.stat), and what is
+#: available, on a machine with 5000 KiB available.
+GROUPS: dict[str, tuple[str, dict[str, tuple[str, str, str]], int]] = {
+    "no group": (V2 + "/", {}, 5120000),
+    "a limit": (V2 + "/", {"": ("1000", "300", "")}, 700),
+    "cached files": (V2 + "/", {"": ("1000", "300", "anon 5\ninactive_file 200\n")}, 900),
+    "cached files that cannot be read": (V2 + "/", {"": ("1000", "300", "inactive_file\n")}, 700),
+    "more use than the limit": (V2 + "/", {"": ("1000", "1300", "")}, 0),
+    "a limit above the machine": (V2 + "/", {"": ("9000000", "300", "")}, 5120000),
+    "no limit": (V2 + "/", {"": ("max", "300", "")}, 5120000),
+    "a use that cannot be read": (V2 + "/", {"": ("1000", "", "")}, 5120000),
+    "a unit with MemoryMax": (
+        V2 + "/system.slice/ferry.service",
+        {"system.slice": ("max", "900", ""), "system.slice/ferry.service": ("1000", "300", "")},
+        700,
+    ),
+    "less left in the group above": (
+        V2 + "/a/b",
+        {"a": ("1000", "800", "inactive_file 50"), "a/b": ("600", "200", "inactive_file 50")},
+        250,
+    ),
+    "another process's group": (V2 + "/a", {"a": ("1000", "300", ""), "b": ("9", "9", "")}, 700),
+    "a container that sees a path of the machine": (
+        V2 + "/docker/4f", {"": ("1000", "300", "")}, 700,
+    ),
+    "version 1": (
+        V1 + "/a/b",
+        {
+            "": (f"{2**63 - 4096}", "900", ""),
+            "a": ("1000", "700", "inactive_file 1\ntotal_inactive_file 100\n"),
+            "a/b": ("9000", "300", ""),
+        },
+        400,
+    ),
+    "version 1, another controller": ("4:cpu:/a", {"a": ("1000", "300", "")}, 5120000),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("limit", "used", "stat", "of_machine", "available"),
-    [
-        ("1000\n", "300\n", "", 5000, 700),
-        ("1000\n", "300\n", "anon 5\ninactive_file 200\n", 5000, 900),
-        ("1000\n", "300\n", "total_inactive_file 200\n", 5000, 900),
-        ("1000\n", "1300\n", "", 5000, 0),
-        ("1000\n", "300\n", "", 50, 50),
-        ("max\n", "300\n", "", 5000, 5000),
-        (f"{2**63}\n", "300\n", "", 5000, 5000),
-        ("1000\n", "", "", 5000, 5000),
-    ],
-)
-def test_the_lower_of_machine_and_control_group_is_available(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    *,
-    limit: str,
-    used: str,
-    stat: str,
-    of_machine: int,
-    available: int,
+def write_groups(root: Path, line: str, groups: dict[str, tuple[str, str, str]]) -> None:
+    """Write the files that the kernel shows to a process with *line* in /proc/self/cgroup."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(f"7:pids:/other\n{line}\n")
+    (root / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
+    v2 = line.startswith(V2)
+    mount = root / "sys/fs/cgroup" / ("" if v2 else "memory")
+    names = ("memory.max", "memory.current") if v2 else (
+        "memory.limit_in_bytes", "memory.usage_in_bytes"
+    )  # fmt: skip
+    for group, texts in groups.items():
+        folder = mount / group
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in zip((*names, "memory.stat"), texts, strict=True):
+            (folder / name).write_text(f"{text}\n")
+
+
+@pytest.mark.parametrize(("line", "groups", "available"), GROUPS.values(), ids=GROUPS)
+def test_the_lowest_of_machine_and_control_groups_is_available(
+    tmp_path: Path, line: str, groups: dict[str, tuple[str, str, str]], available: int
 ) -> None:
     """A control group without a limit, or whose files cannot be read, does not count."""
-    machine(monkeypatch, tmp_path, limit, used, stat, of_machine)
-    assert memory.available_bytes() == available
+    write_groups(tmp_path, line, groups)
+    assert memory.available_bytes(tmp_path) == available
+
+
+@pytest.mark.parametrize("meminfo", ["", "MemAvailable:\n", "MemAvailable: many kB\n"])
+def test_without_figures_it_is_unknown_what_is_available(tmp_path: Path, meminfo: str) -> None:
+    """Nor is a machine without /proc/self/cgroup an error."""
+    (tmp_path / "proc").mkdir()
+    assert memory.available_bytes(tmp_path) is None
+    (tmp_path / "proc/meminfo").write_text(meminfo)
+    assert memory.available_bytes(tmp_path) is None
 
 
 def test_the_memory_of_this_machine_and_process_is_known() -> None:

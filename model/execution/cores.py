@@ -12,6 +12,11 @@ from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
+from model.execution.control_groups import control_groups
+
+#: The files with the quota and the period of a control group, by its version.
+_QUOTA = {1: ("cpu.cfs_quota_us", "cpu.cfs_period_us"), 2: ("cpu.max",)}
+
 #: The nice value of threads that must not delay the others.
 LOW_PRIORITY = 19
 
@@ -44,38 +49,13 @@ def _processor_name() -> str:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yield each limit, in cores, that this process's control groups and their parents set."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        number, controllers, group = line.split(":", 2)
-        files: tuple[str, ...]
-        if number == "0":
-            mount, files = root / "sys/fs/cgroup", ("cpu.max",)
-        elif "cpu" in controllers.split(","):
-            mount, files = root / "sys/fs/cgroup/cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        else:
+    for version, folder in control_groups("cpu", root):
+        try:
+            quota, period = " ".join((folder / it).read_text() for it in _QUOTA[version]).split()
+            if float(quota) > 0:  # no limit is "max" in version 2, -1 in version 1
+                yield float(quota) / float(period)
+        except (OSError, ValueError, ZeroDivisionError):
             continue
-        path = mount / group.lstrip("/")
-        for folder in (path, *path.parents):
-            yield from _quota(folder, files)
-            if folder == mount:
-                break
-
-
-def _quota(folder: Path, files: tuple[str, ...]) -> Iterator[float]:
-    """
-    Yield the limit, in cores, that the control group *folder* sets, if any.
-
-    *files* hold its quota and period.
-    """
-    try:
-        quota, period = " ".join((folder / file).read_text() for file in files).split()
-        if float(quota) > 0:  # no limit is "max" in cgroup version 2, -1 in version 1
-            yield float(quota) / float(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return
 
 
 def lower_priority() -> None:

@@ -7,29 +7,30 @@ Reads /proc and the files of control groups; any thread may call these functions
 import ctypes
 import gc
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-#: The limit of a control group, and what it uses of it: of version 2, and of version 1.
-_CGROUPS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ),
-)
-_CGROUP_STATS = (Path("/sys/fs/cgroup/memory.stat"), Path("/sys/fs/cgroup/memory/memory.stat"))
+from model.execution.control_groups import control_groups
+
+#: The files with the limit of a control group and with what it uses, by its version.
+_LIMIT_AND_USE = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    2: ("memory.max", "memory.current"),
+}
+#: The cached files of a control group and of those below it, which the kernel drops first.
+_INACTIVE_FILES = {1: "total_inactive_file", 2: "inactive_file"}
 
 
-def available_bytes() -> int | None:
+def available_bytes(root: Path = Path("/")) -> int | None:
     """
     Return how many bytes a process can still allocate without swapping; None if that is unknown.
 
-    It is the lower of what the kernel estimates for the machine and of what is left of the limit
-    of the control group; cached files, which the kernel can drop, count as free.
+    It is the lowest of what the kernel estimates for the machine and of what is left of the limit
+    of each control group of this process; cached files, which the kernel can drop, count as free.
+    *root* is the folder that holds proc and sys.
     """
-    found = [it for it in (_machine_bytes(), _cgroup_bytes()) if it is not None]
-    return min(found) if found else None
+    return min((*_machine_bytes(root), *_group_bytes(root)), default=None)
 
 
 def resident_bytes() -> int:
@@ -49,29 +50,38 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _machine_bytes() -> int | None:
+def _machine_bytes(root: Path) -> Iterator[int]:
+    """Yield what the kernel estimates to be available, if it does."""
     with suppress(OSError, ValueError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key == "MemAvailable":
-                return int(value.split()[0]) * 1024
-    return None
+        available = _number_after("MemAvailable:", root / "proc/meminfo")
+        if available is not None:
+            yield available * 1024
 
 
-def _cgroup_bytes() -> int | None:
-    for limit, used in _CGROUPS:
+def _group_bytes(root: Path) -> Iterator[int]:
+    """Yield what is left of each limit that this process's control groups and their parents set."""
+    for version, folder in control_groups("memory", root):
         with suppress(OSError, ValueError):
             # Without a limit, the file holds "max" or a number that no machine has.
-            return max(0, int(limit.read_text()) - int(used.read_text()) + _cached_bytes())
-    return None
+            limit, used = (int((folder / it).read_text()) for it in _LIMIT_AND_USE[version])
+            yield max(0, limit - used + _cached_bytes(version, folder))
 
 
-def _cached_bytes() -> int:
-    """Return the bytes of the control group that hold files not used lately."""
-    for path in _CGROUP_STATS:
-        with suppress(OSError, ValueError):
-            for line in path.read_text().splitlines():
-                key, _, value = line.partition(" ")
-                if key in ("inactive_file", "total_inactive_file"):
-                    return int(value)
+def _cached_bytes(version: int, folder: Path) -> int:
+    """Return the bytes of the control group that hold files not used lately; 0 if unknown."""
+    with suppress(OSError, ValueError):
+        return _number_after(_INACTIVE_FILES[version], folder / "memory.stat") or 0
     return 0
+
+
+def _number_after(word: str, path: Path) -> int | None:
+    """
+    Return the number after *word* at the beginning of a line of the file at *path*; None if absent.
+
+    Raises OSError if the file cannot be read, and ValueError if there is no number.
+    """
+    for line in path.read_text().splitlines():
+        words = line.split()
+        if len(words) > 1 and words[0] == word:
+            return int(words[1])
+    return None
