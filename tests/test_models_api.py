@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import orjson
 import pytest
@@ -17,7 +18,7 @@ from server.http.error_statuses import HTTPError
 from server.models import Models, Versions
 from server.repository.version_report import ModelReport, VersionReport
 from tests.fakes.endpoint import IMAGE
-from tests.fakes.http import Client, http_request, request
+from tests.fakes.http import Client, head, http_request, read_answers, request
 from tests.fakes.server import FakeInference, scored
 from tests.fakes.wire import WireServer
 
@@ -55,6 +56,12 @@ class FakeChanges:
     def reports(self) -> list[ModelReport]:
         """Return one report."""
         return [REPORT]
+
+    def report(self, name: str) -> ModelReport:
+        """Return the report of pets."""
+        if name != "pets":
+            raise HTTPError(404, f"no model {name!r}")
+        return REPORT
 
     async def load(self, name: str, version: str | None) -> ModelReport:
         """Record the call."""
@@ -112,8 +119,10 @@ def test_models_are_reported_as_json() -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status", "message"),
     [
-        ("GET", "/models/cars", 404, "no model 'cars'; there are: pets"),
-        ("GET", "/models/pets/versions/1", 404, "expected /models/NAME"),
+        ("GET", "/models/cars", 404, "no model 'cars'"),
+        ("GET", "/models/pe%2Fts", 404, "no model 'pe/ts'"),
+        ("GET", "/models/pets/1", 404,
+            "expected /models/NAME, followed by /versions/V, /labels/L, /load or /unload"),
         ("POST", "/models/cars", 404, "no model 'cars' is served; there are: pets"),
         ("POST", "/models/pets/versions/3", 404, "no version '3' of pets; there are: 1, 2"),
         ("POST", "/models/pets/labels/new", 404, "no label 'new' of pets; there are: stable"),
@@ -121,7 +130,8 @@ def test_models_are_reported_as_json() -> None:
             "expected /models/NAME, followed by /versions/V, /labels/L, /load or /unload"),
         ("POST", "/models/pets/labels/stable/load", 404,
             "expected /models/NAME, followed by /versions/V, /labels/L, /load or /unload"),
-        ("PUT", "/models/pets/versions/1", 404, "expected /models/NAME/labels/LABEL"),
+        ("POST", "/models/pets/versions/01", 404, "no version '01' of pets; there are: 1, 2"),
+        ("POST", "/models/pets/versions/+1", 404, "no version '+1' of pets; there are: 1, 2"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_a_404(method: str, path: str, status: int, message: str) -> None:
@@ -223,7 +233,9 @@ def test_a_change_is_answered_with_the_report_of_the_model(
 @pytest.mark.parametrize(
     "body",
     [b"", b"3", b"[]", b'"version"', b"{}", b'{"version": -1}', b'{"version": 1.5}',
-        b'{"version": true}', b'{"version": "new"}', b'{"version": ' + b"[" * 500],
+        b'{"version": true}', b'{"version": "new"}', b'{"version": ' + b"[" * 500,
+        b'{"version": "01"}', b'{"version": "+1"}', b'{"version": "\xd9\xa1"}', b'{"version": ""}',
+        b'{"version": 1e400}', b'{"version": "' + b"9" * 900 + b'"}'],
 )  # fmt: skip
 def test_a_body_that_names_no_version_is_a_400(body: bytes) -> None:
     """The message has the form of a right one."""
@@ -297,6 +309,10 @@ def test_every_change_needs_a_permit(method: str, path: str) -> None:
         (b"\n", {"Authorization": "Bearer"}, 401),
         (b"\xff", {"Authorization": "Bearer secret"}, 503),
         (None, {"Authorization": "Bearer secret"}, 503),
+        # Without a token there is nothing to compare: the file is not read.
+        (None, {}, 401),
+        (None, {"Authorization": "Basic secret"}, 401),
+        (None, {"Authorization": "Bearer "}, 401),
         (b"secret", {"Authorization": "Bearer secret", "Origin": "http://a"}, 403),
         (b"secret", {"Authorization": "Bearer secret", "Origin": ""}, 403),
     ],
@@ -316,8 +332,75 @@ def test_a_token_permits_changes(
     assert orjson.loads(answer.body).get("status", 200) == status
 
 
-def test_a_page_of_a_browser_may_change_nothing() -> None:
-    """Also where no token is asked for."""
+@pytest.mark.parametrize("permit", [permit_any, PermitToken(Path("/absent"))])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/models/pets/load"),
+        ("POST", "/models/pets/versions/1/unload"),
+        ("PUT", "/models/pets/labels/new"),
+        ("PUT", "/models/%70ets/labels/new"),
+    ],
+)
+def test_a_page_of_a_browser_may_change_nothing(permit: Permit, method: str, path: str) -> None:
+    """Also where no token is asked for; no header permits it, before the change or with it."""
+    served = Served(permit)
+    origin = {"Origin": "http://a", "Access-Control-Request-Method": method}
+    asked = served.send("OPTIONS", path, headers=origin).answer
+    assert (asked.status, asked.headers["allow"]) == (405, "GET, HEAD, POST, PUT")
+    body = b'{"version": 1}' if method == "PUT" else b""
+    refused = served.send(method, path, body, {"Origin": "http://a"}).answer
+    assert (refused.status, refused.error) == (
+        403, "a request with an Origin header may not change what is served"
+    )  # fmt: skip
+    headers = [*asked.headers, *refused.headers]
+    assert not [name for name in headers if name.startswith("access-control")]
+    assert served.changes.made == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/models/pets/labels/new"), ("POST", "/models/pets/load")]
+)
+def test_a_change_without_a_permit_is_refused_before_its_body_is_received(
+    method: str, path: str
+) -> None:
+    """So that a client without the token can send no large body."""
+    served = Served(PermitToken(Path("/absent")))
+    client = served.server.connect()
+    client.send(head("Host: localhost", "Content-Length: 60000", method=method, target=path))
+    assert client.answer.status == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/models/pets/versions/1", "POST"),
+        ("HEAD", "/models/pets/load", "POST"),
+        ("GET", "/models/pets/load", "POST"),
+        ("GET", "/models/pets/labels/stable", "POST, PUT"),
+        ("PUT", "/models/pets", "GET, HEAD, POST"),
+        ("PUT", "/models/pets/versions/1", "POST"),
+        ("PUT", "/models/pets/versions/1/load", "POST"),
+        ("PUT", "/models/%70ets/load", "POST"),
+        ("PUT", "/models", "GET, HEAD"),
+    ],
+)
+def test_a_method_that_a_path_does_not_have_is_a_405(method: str, path: str, allowed: str) -> None:
+    """With the methods that the path has."""
     served = Served()
-    answer = served.send("POST", "/models/pets/load", headers={"Origin": "null"}).answer
-    assert (answer.status, served.changes.made) == (403, [])
+    client = served.send(method, path)
+    (answer,) = read_answers(client.received, bodies=method != "HEAD")
+    assert (answer.status, answer.headers["allow"]) == (405, allowed)
+    if method != "HEAD":
+        assert answer.error == f"{method} {unquote(path)}: allowed methods: {allowed}"
+    assert served.changes.made == []
+
+
+def test_a_query_that_would_be_ignored_is_a_400() -> None:
+    """It would unload all versions instead of the one that the client means."""
+    served = Served()
+    for method, path in (("POST", "/models/pets/unload"), ("PUT", "/models/pets/labels/new")):
+        body = b'{"version": 1}' if method == "PUT" else b""
+        answer = served.send(method, path + "?version=1", body).answer
+        assert (answer.status, answer.error) == (400, "a change of what is served takes no query")
+    assert served.changes.made == []
