@@ -46,7 +46,8 @@ class _Name(click.ParamType[str]):
         return str(value)
 
 
-_VERSION = click.IntRange(min=0)
+#: Up to the greatest version of a repository; its module takes long to import.
+_VERSION = click.IntRange(min=0, max=10**18 - 1)
 
 
 @click.group()

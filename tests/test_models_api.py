@@ -31,6 +31,8 @@ def test_models_are_reported_as_json() -> None:
     for path, content in (("/models", {"models": [PETS]}), ("/models/pets", PETS)):
         answer = served.send("GET", path).answer
         assert (answer.status, answer.json()) == (200, content)
+        (bare,) = read_answers(served.send("HEAD", path).received, bodies=False)
+        assert (bare.status, bare.headers["content-length"]) == (200, str(len(answer.body)))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,14 @@ def test_a_body_that_names_no_version_is_a_400(body: bytes) -> None:
     expected = 'expected a body such as {"version": 3}'
     assert (answer.status, answer.json()["error"]) == (400, expected)
     assert served.changes.made == []
+
+
+def test_a_body_over_the_limit_is_a_413() -> None:
+    """As at `POST /`."""
+    served = ModelsServer()
+    for method, path in (("POST", "/models/pets/load"), ("PUT", "/models/pets/labels/new")):
+        answer = served.send(method, path, bytes((1 << 16) + 1)).answer
+        assert (answer.status, served.changes.made) == (413, [])
 
 
 def test_a_body_that_would_be_ignored_is_a_400() -> None:
