@@ -266,9 +266,17 @@ def write_results(options: Options, results: Results) -> None:
         width = None if sys.stdout.isatty() else PIPE_WIDTH_COLUMNS
         Console(highlight=False, soft_wrap=True, width=width).print(results.report)
         if options.json_file is not None:
-            options.json_file.write_text(figures + "\n")
+            _write_file(options.json_file, lambda path: path.write_text(figures + "\n"))
     if options.png_file is not None and results.plot is not None:
-        results.plot(options.png_file)
+        _write_file(options.png_file, results.plot)
+
+
+def _write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Call *write* with *path*; its OSError then names the file, also if the disk is full."""
+    try:
+        write(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _interrupt_at_first_signal(reactor: Any, interrupt: Callable[[], object]) -> None:
