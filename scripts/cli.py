@@ -6,6 +6,7 @@ Imports only click and the table of settings until a command runs, so that --hel
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from scripts.inspect_model import inspect_model
 from scripts.loadtest import loadtest
 from scripts.models import models
 from scripts.simulate import simulate
+from scripts.standard_output import output_problem
 from server.settings.click_options import SettingsCommand, click_options
 from server.settings.option import SettingsError
 from server.settings.report import describe
@@ -27,7 +29,21 @@ from tensorferry.early_signals import interrupt_again
 class OneLineErrors(click.Group):
     """
     A group of commands that reports an error about options in one line, without the usage text.
+
+    So it does if standard output cannot be written.
     """
+
+    def main(self, *args: Any, **parameters: Any) -> Any:  # Any: as in click
+        """Run the command line, and end the process."""
+        try:
+            return super().main(*args, **parameters)
+        except OSError as error:
+            problem = output_problem(error)
+            if not problem:
+                raise
+            with suppress(OSError):  # standard error may be on the same disk
+                click.echo(f"Error: {problem}", err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:  # Any: the return value of a command, as in click
         """Run the subcommand; raises an error about its options without the usage text."""

@@ -4,7 +4,6 @@ Label image files with one loaded model.
 Images that wait at the same time share a batch; labels are printed in the order of the file names.
 """
 
-import os
 import sys
 import threading
 from collections import deque
@@ -20,6 +19,7 @@ from twisted.python.failure import Failure
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
 from scripts.image_files import content_of
+from scripts.standard_output import output_problem
 from server.call import Call
 from server.clock import MonotonicTime
 from server.inference import Inference
@@ -187,10 +187,11 @@ class LabelRun:
         """Print the error, unless standard output is a closed pipe, and stop the reactor."""
         if self._ending:
             return  # the failure is a consequence of the end
-        if failure.check(BrokenPipeError):
-            # The interpreter flushes standard output again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        else:
+        error = failure.value
+        problem = output_problem(error) if isinstance(error, OSError) else ""
+        if problem and not failure.check(BrokenPipeError):
+            click.echo(f"Error: {problem}", err=True)
+        elif not problem:
             expected = failure.check(ModelError, OSError)
             message = printable(failure.getErrorMessage())
             click.echo(message if expected else failure.getTraceback(), err=True)

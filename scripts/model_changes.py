@@ -17,6 +17,7 @@ POLL_SECONDS = 0.2
 PASSING = frozenset({"waiting", "loading", "loaded", "draining"})
 
 SERVING = "serving"
+NOT_SERVED = "not served"
 FAILED = "failed"
 INCOMPLETE = "incomplete"
 
@@ -24,30 +25,30 @@ INCOMPLETE = "incomplete"
 def wait_for(
     model: "Model",
     read: "Callable[[], Model]",
+    unsettled: "Callable[[Model], Collection[str]]",
     *,
-    version: int | None,
     timeout: float,
     seconds: Callable[[], float],
     sleep: Callable[[float], object],
 ) -> "Model":
     """
-    Call *read* until nothing of the model is `unsettled`, or for *timeout* seconds.
+    Call *read* until nothing of the model is *unsettled*, or for *timeout* seconds.
 
     Returns the last state of the model.  *model* is the answer to the change.  Blocks;
     *seconds* is a monotonic clock.  Raises what *read* raises.
     """
     end = seconds() + timeout
-    while unsettled(model, version) and (left := end - seconds()) > 0:
+    while unsettled(model) and (left := end - seconds()) > 0:
         sleep(min(POLL_SECONDS, left))
         model = read()
     return model
 
 
-def unsettled(model: "Model", version: int | None = None) -> list[str]:
+def not_loaded(model: "Model", version: int | None) -> list[str]:
     """
-    Return a line for each version whose state is still to change.
+    Return a line for each version that a load of *version* waits for.
 
-    With *version*, this is the only one, until it serves or has failed.
+    That is *version*, until it serves or has failed; None: each one whose state is still to change.
     """
     if version is None:
         return in_states(model, PASSING, None)
@@ -55,6 +56,24 @@ def unsettled(model: "Model", version: int | None = None) -> list[str]:
     if not found:
         return [f"{model.name} has no version {version}"]
     return [_line(model, it) for it in found if it.state not in (SERVING, FAILED)]
+
+
+def not_unloaded(model: "Model", version: int | None) -> list[str]:
+    """
+    Return a line for each version that an unload of *version*, or of all, waits for.
+
+    A version serves until the versions that take its place do.
+    """
+    return in_states(model, PASSING | {SERVING}, version)
+
+
+def not_labelled(model: "Model", version: int | None) -> list[str]:
+    """
+    Return a line for *version* while its state is still to change, after it was given a label.
+
+    None: the label was removed, which takes effect at once.
+    """
+    return [] if version is None else in_states(model, PASSING, version)
 
 
 def in_states(model: "Model", states: Collection[str], version: int | None) -> list[str]:

@@ -100,7 +100,9 @@ class ModelServer:
         return self._ask_model("GET", _path(name))
 
     def load(self, name: str, version: int | None) -> Model:
-        """Serve *version*, or the newest if it is None; return the model as it then is."""
+        """
+        Serve *version*, or what serving.toml states if it is None; return the model as it then is.
+        """
         return self._ask_model("POST", _path(name, version) + "/load")
 
     def unload(self, name: str, version: int | None) -> Model:

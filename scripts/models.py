@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scripts.load.units import Duration, seconds_in_words
-from scripts.model_changes import FAILED, INCOMPLETE, in_states, unsettled, wait_for
+from scripts.model_changes import (
+    FAILED,
+    INCOMPLETE,
+    NOT_SERVED,
+    in_states,
+    not_labelled,
+    not_loaded,
+    not_unloaded,
+    wait_for,
+)
 from scripts.tables import print_table
 from server.settings.option import printable
 
@@ -37,7 +46,8 @@ class _Name(click.ParamType[str]):
         return str(value)
 
 
-_VERSION = click.IntRange(min=0)
+#: Up to the greatest version of a repository; its module takes long to import.
+_VERSION = click.IntRange(min=0, max=10**18 - 1)
 
 
 @click.group()
@@ -46,7 +56,8 @@ def models() -> None:
     List and change the models of a server with a model repository.
 
     load, unload and label change serving.toml of the model, and wait until the server has loaded
-    or unloaded its versions. They need the server's --admin-listen socket as URL, or its token.
+    or unloaded the versions that they name. They need the server's --admin-listen socket as URL, or
+    its token.
     """
 
 
@@ -156,12 +167,14 @@ def load_model(
     """
     Serve the model NAME.
 
-    With --version this one is served, and otherwise the newest. The exit code is 1 if a version
-    fails, or is not loaded in time.
+    With --version this one is served in addition. Otherwise the versions that serving.toml states
+    are served, or the newest if it states none or an empty list. Versions that failed are tried
+    again. The exit code is 1 if a version fails, or is not loaded in time.
     """
-    model = _await(server, server.load(name, version), limit, version)
+    awaited = partial(not_loaded, version=version)
+    model = _await(server, server.load(name, version), limit, awaited)
     _print_model(model, as_json)
-    _check(in_states(model, {FAILED}, version), unsettled(model, version), limit)
+    _check(in_states(model, {FAILED}, version), awaited(model), limit)
 
 
 @models.command("unload")
@@ -176,10 +189,12 @@ def unload_model(
     Stop serving the model NAME.
 
     With --version this one is unloaded, and otherwise all. Accepted requests are answered first.
+    The exit code is 1 if a version is not unloaded in time.
     """
-    model = _await(server, server.unload(name, version), limit)
+    awaited = partial(not_unloaded, version=version)
+    model = _await(server, server.unload(name, version), limit, awaited)
     _print_model(model, as_json)
-    _check([], unsettled(model), limit)
+    _check([], awaited(model), limit)
 
 
 @models.command("label")
@@ -201,15 +216,18 @@ def label_version(
     """
     Set or remove a label of the model NAME.
 
-    The label LABEL is set to VERSION, which is then served. The exit code is 1 if the version
-    fails, is incomplete, or is not loaded in time.
+    The label LABEL is set to VERSION, which is then served, unless serving.toml has an empty list
+    of versions. The exit code is 1 if the version fails, is incomplete or not served, or is not
+    loaded in time.
     """
     if remove == (version is not None):
         raise click.UsageError("give VERSION or --remove, and not both")
-    model = _await(server, server.label(name, label, version), limit)
+    awaited = partial(not_labelled, version=version)
+    model = _await(server, server.label(name, label, version), limit, awaited)
     _print_model(model, as_json)
-    wrong = [] if version is None else in_states(model, {FAILED, INCOMPLETE}, version)
-    _check(wrong, unsettled(model), limit)
+    states = {FAILED, INCOMPLETE, NOT_SERVED}
+    wrong = [] if version is None else in_states(model, states, version)
+    _check(wrong, awaited(model), limit)
 
 
 @models.command("cached")
@@ -226,15 +244,18 @@ def cached_models() -> None:
 
 
 def _await(
-    server: "ModelServer", model: "Model", limit: float | None, version: int | None = None
+    server: "ModelServer",
+    model: "Model",
+    limit: float | None,
+    awaited: "Callable[[Model], list[str]]",
 ) -> "Model":
-    """Return *model* when nothing of it is `unsettled`, or after *limit* seconds."""
+    """Return *model* when nothing of it is *awaited*, or after *limit* seconds; None: at once."""
     if limit is None:
         return model
     return wait_for(
         model,
         partial(server.model, model.name),
-        version=version,
+        awaited,
         timeout=limit,
         seconds=time.monotonic,
         sleep=time.sleep,

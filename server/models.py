@@ -4,7 +4,7 @@ The models that take requests, by name, version and label.
 A dialect asks for a model by what its request names.  Everything here runs on the reactor thread.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from batcher.error_kind import ErrorKind, RequestError
@@ -98,7 +98,7 @@ class Models:
                 raise ModelNotReady(f"the version of {name} with the label {label} is not ready")
             if label not in versions.labels:
                 raise UnknownModel(
-                    f"no label {label[:80]!r} of {name}; {_there_are(versions.labels)}"
+                    f"no label {label[:80]!r} of {name}; {there_are(versions.labels)}"
                 )
             version = versions.labels[label]
         if version is None:
@@ -107,7 +107,7 @@ class Models:
         if inference is None and version in versions.awaited:
             raise ModelNotReady(f"version {version} of {name} is not ready")
         if inference is None:
-            known = _there_are(sorted(versions.by_version, key=_by_number))
+            known = there_are(sorted(versions.by_version, key=_by_number))
             raise UnknownModel(f"no version {version[:80]!r} of {name}; {known}")
         return inference
 
@@ -116,7 +116,7 @@ class Models:
             raise self._none()
         if len(self._by_name) > 1:
             raise UnknownModel(
-                f"several models are served, post to /models/NAME; {_there_are(self.names)}"
+                f"several models are served, post to /models/NAME; {there_are(self.names)}"
             )
         return next(iter(self._by_name))
 
@@ -131,14 +131,14 @@ class Models:
             return ModelNotReady(f"{name} is not ready: {state}")
         if self.starting:
             return ModelNotReady(f"the models are not ready yet: {self._progress()}")
-        return UnknownModel(f"no model {name[:80]!r} is served; {_there_are(self.names)}")
+        return UnknownModel(f"no model {name[:80]!r} is served; {there_are(self.names)}")
 
 
-def _there_are(names: Mapping[str, str] | list[str]) -> str:
+def there_are(names: Iterable[str]) -> str:
     """Return which names there are, in words; at most 20 of them."""
-    if not names:
-        return "there are none"
     known = list(names)
+    if not known:
+        return "there are none"
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
     return f"there are: {', '.join(known[:20])}{more}"
 

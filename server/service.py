@@ -122,6 +122,8 @@ class InferenceService(Service):
         )
         self._watch = self._repository_watch()
         self.connections = self._connections()
+        #: One for all addresses, because it makes one change at a time.
+        self._changes = RepositoryChanges(self.reconciler)
         token = settings.admin_token_file
         self.site = self._site(permit_none if token is None else PermitToken(token))
         self.ports: list[IListeningPort] = []
@@ -190,9 +192,8 @@ class InferenceService(Service):
         """Return the table of routes for every front end; *permit* is as in `ModelsAPI`."""
         api = InferenceAPI(lambda _: self.models.find(), self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names))
-        changes = RepositoryChanges(self.reconciler)
         models = ModelsAPI(
-            self.models, changes, self.dialect, permit=permit, seconds=self.clock.seconds
+            self.models, self._changes, self.dialect, permit=permit, seconds=self.clock.seconds
         )
         return (
             Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),

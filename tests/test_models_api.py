@@ -1,101 +1,25 @@
-"""The routes under /models, and which requests may change: server/api/models_api.py, permit.py."""
+"""The routes under /models: server/api/models_api.py."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-import orjson
 import pytest
 from twisted.internet.task import Clock
 
 from model.errors import ModelError
 from server.api.inference_api import InferenceAPI
-from server.api.models_api import ModelsAPI, Permit, Target, target_of
+from server.api.models_api import Target, target_of
 from server.api.native import NATIVE
-from server.api.permit import PermitToken, permit_any, permit_none
 from server.http.error_statuses import HTTPError
-from server.models import Models, Versions
-from server.repository.version_report import ModelReport, VersionReport
 from tests.fakes.endpoint import IMAGE
-from tests.fakes.http import Client, http_request, request
+from tests.fakes.http import http_request, read_answers
+from tests.fakes.models_api import PETS, ModelsServer
 from tests.fakes.server import FakeInference, scored
-from tests.fakes.wire import WireServer
 
 if TYPE_CHECKING:
     from server.inference import Inference
 
 pytestmark = pytest.mark.usefixtures("log")
-
-REPORT = ModelReport(
-    "pets",
-    (VersionReport("2", "serving"), VersionReport("1", "failed", "no graph", ("stable",))),
-    "2",
-    {"stable": "1"},
-)
-PETS: dict[str, Any] = {
-    "name": "pets",
-    "default_version": "2",
-    "labels": {"stable": "1"},
-    "weight": 1.0,
-    "problem": "",
-    "versions": [
-        {"version": "2", "state": "serving", "reason": "", "labels": []},
-        {"version": "1", "state": "failed", "reason": "no graph", "labels": ["stable"]},
-    ],
-}
-
-
-class FakeChanges:
-    """Records changes; raises `error` if it is set."""
-
-    def __init__(self) -> None:
-        self.made: list[tuple[object, ...]] = []
-        self.error: Exception | None = None
-
-    def reports(self) -> list[ModelReport]:
-        """Return one report."""
-        return [REPORT]
-
-    async def load(self, name: str, version: str | None) -> ModelReport:
-        """Record the call."""
-        return self._record("load", name, version)
-
-    async def unload(self, name: str, version: str | None) -> ModelReport:
-        """Record the call."""
-        return self._record("unload", name, version)
-
-    async def label(self, name: str, label: str, version: int | None) -> ModelReport:
-        """Record the call."""
-        return self._record("label", name, label, version)
-
-    def _record(self, *call: object) -> ModelReport:
-        self.made.append(call)
-        if self.error is not None:
-            raise self.error
-        return REPORT
-
-
-class Served:
-    """The routes on a server without sockets, with versions 1 and 2 of pets."""
-
-    def __init__(self, permit: Permit = permit_any) -> None:
-        clock = Clock()
-        self.inferences = {version: FakeInference(clock) for version in ("1", "2")}
-        self.models = Models()
-        self.models.starting = False
-        self.models.route("pets", Versions(self.inferences, "2", {"stable": "1"}))
-        self.changes = FakeChanges()
-        api = ModelsAPI(self.models, self.changes, NATIVE, permit=permit, seconds=clock.seconds)
-        self.server = WireServer(more=api.routes())
-        self.server.limits.max_body = 1 << 16
-
-    def send(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> Client:
-        """Send a request, and return its client."""
-        client = self.server.connect()
-        client.send(request(method, path, body, dict(headers or {})))
-        return client
 
 
 # --- reports
@@ -103,17 +27,21 @@ class Served:
 
 def test_models_are_reported_as_json() -> None:
     """All in a list, or one by its name."""
-    served = Served()
+    served = ModelsServer()
     for path, content in (("/models", {"models": [PETS]}), ("/models/pets", PETS)):
         answer = served.send("GET", path).answer
         assert (answer.status, answer.json()) == (200, content)
+        (bare,) = read_answers(served.send("HEAD", path).received, bodies=False)
+        assert (bare.status, bare.headers["content-length"]) == (200, str(len(answer.body)))
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "message"),
     [
-        ("GET", "/models/cars", 404, "no model 'cars'; there are: pets"),
-        ("GET", "/models/pets/versions/1", 404, "expected /models/NAME"),
+        ("GET", "/models/cars", 404, "no model 'cars'"),
+        ("GET", "/models/pe%2Fts", 404, "no model 'pe/ts'"),
+        ("GET", "/models/pets/1", 404,
+            "expected /models/NAME, followed by /versions/V, /labels/L, /load or /unload"),
         ("POST", "/models/cars", 404, "no model 'cars' is served; there are: pets"),
         ("POST", "/models/pets/versions/3", 404, "no version '3' of pets; there are: 1, 2"),
         ("POST", "/models/pets/labels/new", 404, "no label 'new' of pets; there are: stable"),
@@ -121,12 +49,13 @@ def test_models_are_reported_as_json() -> None:
             "expected /models/NAME, followed by /versions/V, /labels/L, /load or /unload"),
         ("POST", "/models/pets/labels/stable/load", 404,
             "expected /models/NAME, followed by /versions/V, /labels/L, /load or /unload"),
-        ("PUT", "/models/pets/versions/1", 404, "expected /models/NAME/labels/LABEL"),
+        ("POST", "/models/pets/versions/01", 404, "no version '01' of pets; there are: 1, 2"),
+        ("POST", "/models/pets/versions/+1", 404, "no version '+1' of pets; there are: 1, 2"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_a_404(method: str, path: str, status: int, message: str) -> None:
     """And no change is made."""
-    served = Served()
+    served = ModelsServer()
     client = served.send(method, path, IMAGE if method == "POST" else b"")
     assert (client.answer.status, client.answer.json()["error"]) == (status, message)
     assert served.changes.made == []
@@ -173,7 +102,7 @@ def test_a_path_names_a_model_a_version_a_label_or_a_change(
 )
 def test_a_request_is_answered_by_the_version_that_it_names(path: str, version: str) -> None:
     """As at `POST /`."""
-    served = Served()
+    served = ModelsServer()
     client = served.send("POST", path, IMAGE)
     (call,) = served.inferences[version].calls
     call.answer.callback(scored(0.25, 0.5, 0.125))
@@ -215,7 +144,7 @@ def test_a_change_is_answered_with_the_report_of_the_model(
     method: str, path: str, body: bytes, change: tuple[object, ...]
 ) -> None:
     """After it was made."""
-    served = Served()
+    served = ModelsServer()
     answer = served.send(method, path, body).answer
     assert (answer.status, answer.json(), served.changes.made) == (200, PETS, [change])
 
@@ -223,20 +152,30 @@ def test_a_change_is_answered_with_the_report_of_the_model(
 @pytest.mark.parametrize(
     "body",
     [b"", b"3", b"[]", b'"version"', b"{}", b'{"version": -1}', b'{"version": 1.5}',
-        b'{"version": true}', b'{"version": "new"}', b'{"version": ' + b"[" * 500],
+        b'{"version": true}', b'{"version": "new"}', b'{"version": ' + b"[" * 500,
+        b'{"version": "01"}', b'{"version": "+1"}', b'{"version": "\xd9\xa1"}', b'{"version": ""}',
+        b'{"version": 1e400}', b'{"version": "' + b"9" * 900 + b'"}'],
 )  # fmt: skip
 def test_a_body_that_names_no_version_is_a_400(body: bytes) -> None:
     """The message has the form of a right one."""
-    served = Served()
+    served = ModelsServer()
     answer = served.send("PUT", "/models/pets/labels/new", body).answer
     expected = 'expected a body such as {"version": 3}'
     assert (answer.status, answer.json()["error"]) == (400, expected)
     assert served.changes.made == []
 
 
+def test_a_body_over_the_limit_is_a_413() -> None:
+    """As at `POST /`."""
+    served = ModelsServer()
+    for method, path in (("POST", "/models/pets/load"), ("PUT", "/models/pets/labels/new")):
+        answer = served.send(method, path, bytes((1 << 16) + 1)).answer
+        assert (answer.status, served.changes.made) == (413, [])
+
+
 def test_a_body_that_would_be_ignored_is_a_400() -> None:
     """It would unload all versions instead of the one that the client means."""
-    served = Served()
+    served = ModelsServer()
     answer = served.send("POST", "/models/pets/unload", b'{"version": 1}').answer
     assert (answer.status, served.changes.made) == (400, [])
 
@@ -255,69 +194,42 @@ def test_a_change_that_fails_is_answered_with_its_reason(
     error: Exception, status: int, method: str, path: str, body: bytes
 ) -> None:
     """A conflict if serving.toml cannot be edited."""
-    served = Served()
+    served = ModelsServer()
     served.changes.error = error
     answer = served.send(method, path, body).answer
     assert (answer.status, answer.json()["error"]) == (status, str(error))
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
+    ("method", "path", "allowed"),
     [
-        ("POST", "/models/pets/load"),
-        ("POST", "/models/pets/versions/1/unload"),
-        ("PUT", "/models/pets/labels/new"),
+        ("GET", "/models/pets/versions/1", "POST"),
+        ("HEAD", "/models/pets/load", "POST"),
+        ("GET", "/models/pets/load", "POST"),
+        ("GET", "/models/pets/labels/stable", "POST, PUT"),
+        ("PUT", "/models/pets", "GET, HEAD, POST"),
+        ("PUT", "/models/pets/versions/1", "POST"),
+        ("PUT", "/models/pets/versions/1/load", "POST"),
+        ("PUT", "/models/%70ets/load", "POST"),
+        ("PUT", "/models", "GET, HEAD"),
     ],
 )
-def test_every_change_needs_a_permit(method: str, path: str) -> None:
-    """Reports and inference need none."""
-    served = Served(permit_none)
-    answer = served.send(method, path, b'{"version": 1}').answer
-    assert (answer.status, served.changes.made) == (404, [])
-    assert "--admin-token-file" in answer.json()["error"]
-    assert served.send("GET", "/models").answer.status == 200
-    served.send("POST", "/models/pets", IMAGE)
-    assert len(served.inferences["2"].calls) == 1
+def test_a_method_that_a_path_does_not_have_is_a_405(method: str, path: str, allowed: str) -> None:
+    """With the methods that the path has."""
+    served = ModelsServer()
+    client = served.send(method, path)
+    (answer,) = read_answers(client.received, bodies=method != "HEAD")
+    assert (answer.status, answer.headers["allow"]) == (405, allowed)
+    if method != "HEAD":
+        assert answer.error == f"{method} {unquote(path)}: allowed methods: {allowed}"
+    assert served.changes.made == []
 
 
-@pytest.mark.parametrize(
-    ("content", "headers", "status"),
-    [
-        (b"secret\n", {"Authorization": "Bearer secret"}, 200),
-        (b"secret", {"Authorization": "bearer  secret "}, 200),
-        (b"secret", {"Authorization": "BEARER secret"}, 200),
-        (b"secret", {}, 401),
-        (b"secret", {"Authorization": "secret"}, 401),
-        (b"secret", {"Authorization": "Basic secret"}, 401),
-        (b"secret", {"Authorization": "Bearer wrong"}, 401),
-        (b"secret", {"Authorization": "Bearer secret2"}, 401),
-        (b"secret", {"Authorization": "Bearer \xe9"}, 401),
-        # An empty file permits nothing.
-        (b"\n", {"Authorization": "Bearer "}, 401),
-        (b"\n", {"Authorization": "Bearer"}, 401),
-        (b"\xff", {"Authorization": "Bearer secret"}, 503),
-        (None, {"Authorization": "Bearer secret"}, 503),
-        (b"secret", {"Authorization": "Bearer secret", "Origin": "http://a"}, 403),
-        (b"secret", {"Authorization": "Bearer secret", "Origin": ""}, 403),
-    ],
-)
-def test_a_token_permits_changes(
-    tmp_path: Path, content: bytes | None, headers: Mapping[str, str], status: int
-) -> None:
-    """The file is read for each request, so that the token can be changed."""
-    file = tmp_path / "token"
-    if content is not None:
-        file.write_bytes(content)
-    served = Served(PermitToken(file))
-    answer = served.send("POST", "/models/pets/load", headers=headers).answer
-    assert answer.status == status
-    assert bool(served.changes.made) == (status == 200)
-    assert ("www-authenticate" in answer.headers) == (status == 401)
-    assert orjson.loads(answer.body).get("status", 200) == status
-
-
-def test_a_page_of_a_browser_may_change_nothing() -> None:
-    """Also where no token is asked for."""
-    served = Served()
-    answer = served.send("POST", "/models/pets/load", headers={"Origin": "null"}).answer
-    assert (answer.status, served.changes.made) == (403, [])
+def test_a_query_that_would_be_ignored_is_a_400() -> None:
+    """It would unload all versions instead of the one that the client means."""
+    served = ModelsServer()
+    for method, path in (("POST", "/models/pets/unload"), ("PUT", "/models/pets/labels/new")):
+        body = b'{"version": 1}' if method == "PUT" else b""
+        answer = served.send(method, path + "?version=1", body).answer
+        assert (answer.status, answer.error) == (400, "a change of what is served takes no query")
+    assert served.changes.made == []

@@ -108,7 +108,7 @@ def test_json_is_the_answer_of_the_server(arguments: list[str], answer: dict[str
         (["show", "a/b c%\u00fc?"], "GET /models/a%2Fb%20c%25%C3%BC%3F", ""),
         (["load", "flowers"], "POST /models/flowers/load", ""),
         (["load", "flowers", "--version", "3"], "POST /models/flowers/versions/3/load", ""),
-        (["unload", "flowers"], "POST /models/flowers/unload", ""),
+        (["unload", "flowers", "--no-wait"], "POST /models/flowers/unload", ""),
         (["unload", "a#b", "--version", "0"], "POST /models/a%23b/versions/0/unload", ""),
         (
             ["label", "flowers", "stable", "4"],
@@ -152,10 +152,15 @@ DRAINING = model(version(4, "serving"), version(3, "draining"))
 GONE = model(version(4, "serving"), version(3, "not served"))
 COPIED = model(version(4, "incomplete", "a.pb is missing"), version(3, "serving"))
 WAITING = model(version(4, "waiting", "needs 3 GB"), version(3, "serving"))
+NONE = model(version(4, "not served"), version(3, "not served"))
+REPLACING = model(version(4, "serving"), version(3, "loading"))
+UNLOADED = model(version(4, "loading"), version(3, "not served"))
 
 BAD_GRAPH = "Error: version 4 of flowers failed: bad graph\n"
 MISSING = "version 4 of flowers is incomplete: a.pb is missing\n"
+LATE_UNLOAD = "Error: after 1 s version 3 of flowers is draining\n"
 LABEL = ["label", "flowers", "stable", "4"]
+UNLOAD = ["unload", "flowers", "--version", "3"]
 
 
 @pytest.mark.parametrize(
@@ -189,20 +194,20 @@ LABEL = ["label", "flowers", "stable", "4"]
         ),
         (["load", "flowers", "--no-wait"], [LOADING], 0, ""),
         (["load", "flowers", "--no-wait"], [FAILED], 0, ""),
-        (["unload", "flowers"], [DRAINING, DRAINING, GONE], 2, ""),
-        (["unload", "flowers", "--version", "3"], [FAILED], 0, ""),
-        (
-            ["unload", "flowers", "--timeout", "1"],
-            [DRAINING],
-            5,
-            "Error: after 1 s version 3 of flowers is draining\n",
-        ),
+        (["unload", "flowers"], [DRAINING, REPLACING, NONE], 2, ""),
+        # A version serves until those that take its place do; others of the model do not matter.
+        (UNLOAD, [LOADING, DRAINING, UNLOADED], 2, ""),
+        (UNLOAD, [UNLOADED], 0, ""),
+        ([*UNLOAD, "--timeout", "1"], [SERVING, DRAINING], 5, LATE_UNLOAD),
         (LABEL, [LOADING, SERVING], 1, ""),
         (LABEL, [LOADING, FAILED], 1, BAD_GRAPH),
         (LABEL, [COPIED], 0, "Error: " + MISSING),
+        (LABEL, [NONE], 0, "Error: version 4 of flowers is not served\n"),
+        (LABEL, [REPLACING], 0, ""),
+        (LABEL, [WAITING, DRAINING], 1, ""),
         ([*LABEL, "--no-wait"], [LOADING], 0, ""),
         (["label", "flowers", "stable", "3"], [FAILED], 0, ""),
-        (["label", "flowers", "stable", "--remove"], [FAILED], 0, ""),
+        (["label", "flowers", "stable", "--remove"], [DRAINING], 0, ""),
     ],
 )
 def test_a_change_is_awaited(
@@ -244,7 +249,8 @@ def test_an_error_in_several_parts_is_one_line(clock: Clock) -> None:
         (["label", "flowers", "stable"], "give VERSION or --remove, and not both"),
         (["label", "flowers", "stable", "3", "--remove"], "give VERSION or --remove"),
         (["label", "flowers", "stable", "x"], "'x' is not a valid integer"),
-        (["load", "flowers", "--version", "-1"], "-1 is not in the range x>=0"),
+        (["load", "flowers", "--version", "-1"], "-1 is not in the range 0<=x<="),
+        (["label", "flowers", "stable", "9" * 20], "is not in the range 0<=x<="),
         (["load", ""], "the name is empty"),
         (["label", "flowers", "", "3"], "the name is empty"),
         (["load", "flowers", "--timeout", "x"], "expected a duration such as 200ms"),

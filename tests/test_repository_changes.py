@@ -114,6 +114,10 @@ LATEST = f"3:{S} 2:{N} 1:{N}"
         (None, [3], "unload", "3", "versions = [2]\n", f"3:{N} 2:{S} 1:{N}"),
         ('versions = "all"\n', [], "unload", "2", "versions = [1, 3]\n", f"3:{S} 2:{N} 1:{S}"),
         ("versions = [1, 9]\n", [], "unload", "1", "versions = [9]\n", None),
+        ("versions = [1, 9]\n", [], "unload", "9", "versions = [1]\n", f"3:{N} 2:{N} 1:{S}"),
+        # The version of a label stays.
+        ("versions = [1]\n[labels]\nstable = 2\n", [], "unload", "1",
+            "versions = [2]\n[labels]\nstable = 2\n", f"3:{N} 2:{S} 1:{N}"),
         # labels
         (None, [], "label", "1", "[labels]\nstable = 1\n", f"3:{S} 2:{N} 1:{S}"),
         ("[labels]\nstable = 1 # c\n", [], "label", "2", "[labels]\nstable = 2 # c\n",
@@ -150,6 +154,19 @@ def test_a_change_is_written_to_serving_toml_and_then_done(
     log.flush_errors()
 
 
+def test_a_model_is_reported_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A name that there is not is a 404 with those that there are."""
+    changed = Changed(monkeypatch, tmp_path / "models", None)
+    with changed.harness.stopping():
+        changed.harness.start()
+        assert [changed.changes.report("pets")] == changed.changes.reports()
+        with pytest.raises(HTTPError) as caught:
+            changed.changes.report("cars")
+        assert (caught.value.status, str(caught.value)) == (
+            404, "no model 'cars'; there are: pets"
+        )  # fmt: skip
+
+
 def test_changes_at_the_same_time_are_all_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -177,9 +194,13 @@ def test_changes_at_the_same_time_are_all_made(
         (lambda it: it.unload("pets", "9"), 404, "no version '9' of pets; there are: 1, 2, 3"),
         (lambda it: it.unload("pets", "1"), 409, "version 1 has the label stable: move it first"),
         (lambda it: it.label("pets", "new", 9), 404, "no version '9' of pets; there are: 1, 2, 3"),
-        (lambda it: it.label("pets", "new", None), 404, "no label 'new' of pets"),
-        (lambda it: it.label("pets", "a b", 1), 400,
-            "a label has up to 100 letters, digits, '.', '_' and '-'"),
+        (lambda it: it.label("pets", "new", None), 404,
+            "no label 'new' of pets; there are: stable"),
+        (lambda it: it.label("pets", "a b", None), 404,
+            "no label 'a b' of pets; there are: stable"),
+        *((lambda it, label=label: it.label("pets", label, 1), 400,
+            "a label has up to 100 letters, digits, '.', '_' and '-'")
+            for label in ("a b", "a/b", "", "..", "a" * 101)),
     ],
 )  # fmt: skip
 def test_a_change_of_what_is_not_there_is_refused(

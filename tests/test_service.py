@@ -8,6 +8,8 @@ from twisted.internet.interfaces import IAddress
 
 from model.errors import ModelError
 from server.lifecycle import State
+from server.repository.changes import RepositoryChanges
+from server.repository.reconciler import Reconciler
 from server.service import StartError
 from server.settings.table import Settings
 from tests.fakes.http import PEER, Client, HalfCloseable, read_answers, request
@@ -31,6 +33,21 @@ def test_a_service_is_inert_until_it_starts(harness: ServiceHarness) -> None:
     assert harness.reactor.getDelayedCalls() == []
     assert (harness.threads.started, harness.pool.threads, harness.loader.loads) == ([], [], 0)
     assert harness.service.running == 0
+
+
+def test_changes_on_all_addresses_are_made_by_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes one at a time: the next is computed from what the one before it has written."""
+    made = []
+
+    class Counted(RepositoryChanges):
+        def __init__(self, reconciler: Reconciler) -> None:
+            super().__init__(reconciler)
+            made.append(self)
+
+    monkeypatch.setattr("server.service.RepositoryChanges", Counted)
+    harness = ServiceHarness(monkeypatch, Settings(admin_listen="tcp:12481")).started()
+    assert (len(harness.reactor.ports), len(made)) == (2, 1)
+    harness.stop()
 
 
 def test_it_listens_before_it_loads(harness: ServiceHarness) -> None:

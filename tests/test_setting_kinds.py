@@ -12,18 +12,16 @@ from hypothesis import strategies as st
 
 from server.settings.kinds import (
     Choice,
-    Endpoint,
-    EndpointOrPath,
     Kind,
     Name,
     Number,
     OrWord,
-    ReadableFile,
     Size,
     Switch,
     TensorName,
     WholeNumber,
 )
+from server.settings.place_kinds import Endpoint, EndpointOrPath, ReadableFile
 
 MILLISECONDS = Number("MS", at_least=0, shift=-3)
 WORDS: Choice[str] = Choice(("cpu", "gpu"))

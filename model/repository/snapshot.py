@@ -33,6 +33,7 @@ from model.repository.manifest import (
     shown_path,
 )
 from model.repository.serving_toml import SERVING_TOML, ServingFacts, read_serving_toml
+from model.repository.toml_keys import is_segment
 from model.repository.version_files import TEMPORARY_END, VersionFiles, read_files
 
 #: The time for which the files of a version without a manifest must be unchanged.
@@ -166,7 +167,7 @@ class RepositoryReader:
     def _names(self) -> list[str]:
         """Return the names of the models, sorted."""
         try:
-            names = [name for name in _folders(self._root) if fullmatch(r"[A-Za-z0-9._-]+", name)]
+            names = [name for name in _folders(self._root) if is_segment(name)]
         except OSError as error:
             raise RepositoryUnavailable(f"{self._root}: {error.strerror}") from error
         if self._models and not names:

@@ -16,7 +16,7 @@ from typing import Any
 
 from model.errors import ModelError
 
-#: The characters of a name that `segment` accepts, for an error message.
+#: The characters of a name that `is_segment` accepts, for an error message.
 NAME_CHARACTERS = "letters, digits, '.', '_' and '-'"
 
 
@@ -116,9 +116,14 @@ def text(raw: Any) -> str:
     return raw
 
 
+def is_segment(name: str) -> bool:
+    """Return whether *name* can be one segment of the path of a URL, without escapes."""
+    return re.fullmatch(r"[A-Za-z0-9._-]+", name) is not None and name not in (".", "..")
+
+
 def segment(raw: Any) -> str:
-    """Return *raw* if it can be one segment of the path of a URL; else raise ValueError."""
-    check(re.fullmatch(r"[A-Za-z0-9._-]+", name := text(raw)) and name not in (".", ".."))
+    """Return *raw* if it is a string that `is_segment` accepts; else raise ValueError."""
+    check(is_segment(name := text(raw)))
     return name
 
 

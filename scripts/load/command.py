@@ -40,6 +40,7 @@ from scripts.load.search import Point, bounds, find_slo
 from scripts.load.summary import Summary
 from scripts.load.target import Target, UnreachableError
 from scripts.load.units import seconds_in_words
+from scripts.standard_output import output_problem
 from tensorferry import __version__
 
 #: A search begins at this share of the rate of a closed loop.
@@ -234,7 +235,8 @@ def run(options: Options) -> None:
             write_results(options, results)
         except OSError as error:
             place = f" {error.filename}" if error.filename else ""
-            raise SystemExit(f"Error: cannot write{place}: {error.strerror}") from None
+            problem = output_problem(error) or f"cannot write{place}: {error.strerror}"
+            raise SystemExit(f"Error: {problem}") from None
         if not results.answered:
             raise SystemExit(EXIT_NOTHING_ANSWERED)
 
@@ -259,14 +261,22 @@ def write_results(options: Options, results: Results) -> None:
     """Print the report in *results*, and write the JSON and PNG files that the options name."""
     figures = json.dumps(results.figures, indent=1)
     if options.json_file is not None and str(options.json_file) == "-":
-        sys.stdout.write(figures + "\n")
+        click.echo(figures)
     else:
         width = None if sys.stdout.isatty() else PIPE_WIDTH_COLUMNS
         Console(highlight=False, soft_wrap=True, width=width).print(results.report)
         if options.json_file is not None:
-            options.json_file.write_text(figures + "\n")
+            _write_file(options.json_file, lambda path: path.write_text(figures + "\n"))
     if options.png_file is not None and results.plot is not None:
-        results.plot(options.png_file)
+        _write_file(options.png_file, results.plot)
+
+
+def _write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Call *write* with *path*; its OSError then names the file, also if the disk is full."""
+    try:
+        write(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _interrupt_at_first_signal(reactor: Any, interrupt: Callable[[], object]) -> None:

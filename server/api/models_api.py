@@ -8,6 +8,7 @@ folder of a model alone decides what is served.  Everything here runs on the rea
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from re import fullmatch
 from typing import Literal, Protocol
 from urllib.parse import unquote
 
@@ -31,6 +32,9 @@ class Changes(Protocol):
 
     def reports(self) -> list[ModelReport]:
         """Return a report of each model."""
+
+    def report(self, name: str) -> ModelReport:
+        """Return the report of the model *name*; raises a 404 if there is none."""
 
     async def load(self, name: str, version: str | None) -> ModelReport:
         """Serve *version*, or the versions by default; return the state after the change."""
@@ -102,8 +106,8 @@ class ModelsAPI:
         return (
             Route("GET", "/models", self.list),
             Route("GET", "/models/*", self.show),
-            Route("POST", "/models/*", self.post, self.preflight, write_error),
-            Route("PUT", "/models/*", self.put),
+            Route("POST", "/models/*", self.act, self.preflight, write_error),
+            Route("PUT", "/models/*", self.act, self.preflight),
         )
 
     def list(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
@@ -114,68 +118,84 @@ class ModelsAPI:
         """Answer with the report of one model; raises a 404 if there is none."""
         target = target_of(request.rest)
         if target != Target(target.name):
-            raise HTTPError(404, "expected /models/NAME")
-        reports = self._changes.reports()
-        for each in reports:
-            if each.name == target.name:
-                return succeed(_json(asdict(each)))
-        known = ", ".join(each.name for each in reports[:20]) or "none"
-        raise HTTPError(404, f"no model {target.name[:80]!r}; there are: {known}")
+            raise _not_allowed(request, target)
+        return succeed(_json(asdict(self._changes.report(target.name))))
 
     def preflight(self, head: Head) -> object:
         """Admit a request for inference, or for a change; else return the refusal."""
         try:
-            target = target_of(head.rest)
-            if target.change is None:
-                return self._inference.preflight(head)
-            self._permit(head)
+            target = self._change_of(head)
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
             return error_response(error, head.request_id)
+        return self._inference.preflight(head) if target is None else target
+
+    def act(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Answer a request for inference, or change what is served."""
+        admitted = request.preflighted
+        target = admitted if isinstance(admitted, Target) else self._change_of(request)
+        if target is None:
+            return self._inference.predict(request)
+        if request.query:
+            raise HTTPError(400, "a change of what is served takes no query")
+        return ensureDeferred(self._change(target, request.body))
+
+    def _change_of(self, head: Head) -> Target | None:
+        """
+        Return what the request with this head changes; None if it asks for inference.
+
+        Raises `HTTPError` if it may not change that, or if its path has no such method.
+        """
+        target = target_of(head.rest)
+        if head.method == "POST" and target.change is None:
+            return None
+        if head.method == "PUT" and target.label is None:
+            raise _not_allowed(head, target)
+        self._permit(head)
         return target
 
-    def post(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer a request for inference, or change what is served."""
-        target = target_of(request.rest)
-        if target.change is None:
-            return self._inference.predict(request)
-        if not isinstance(request.preflighted, Target):
-            self._permit(request)
-        if request.body:
-            raise HTTPError(400, "expected no body: /models/NAME/versions/V/... names a version")
-        return ensureDeferred(self._change(target))
-
-    def put(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Give a label to a version; ``{"version": null}`` removes the label."""
-        target = target_of(request.rest)
-        self._permit(request)
-        if target.label is None:
-            raise HTTPError(404, "expected /models/NAME/labels/LABEL")
+    async def _change(self, target: Target, body: bytes) -> HTTPResponse:
+        """Make the change that *target* and *body* state; answer with the report after it."""
         try:
-            version = orjson.loads(request.body)["version"]
-            if isinstance(version, str) and version.isdecimal():
-                version = int(version)
-            if version is not None and (type(version) is not int or version < 0):
-                raise ValueError  # noqa: TRY301 - as any other body that is wrong
-        except (ValueError, TypeError, KeyError):
-            raise HTTPError(400, 'expected a body such as {"version": 3}') from None
-        return ensureDeferred(self._label(target.name, target.label, version))
-
-    async def _change(self, target: Target) -> HTTPResponse:
-        change = self._changes.load if target.change == "load" else self._changes.unload
-        try:
+            if target.label is not None:
+                version = _version_in(body)
+                return _json(asdict(await self._changes.label(target.name, target.label, version)))
+            if body:
+                raise HTTPError(
+                    400, "expected no body: /models/NAME/versions/V/... names a version"
+                )
+            change = self._changes.load if target.change == "load" else self._changes.unload
             return _json(asdict(await change(target.name, target.version)))
-        except ModelError as error:
-            raise HTTPError(409, str(error)) from error
-
-    async def _label(self, name: str, label: str, version: int | None) -> HTTPResponse:
-        try:
-            return _json(asdict(await self._changes.label(name, label, version)))
         except ModelError as error:
             raise HTTPError(409, str(error)) from error
 
     def _find(self, head: Head) -> Inference:
         target = target_of(head.rest)
         return self._models.find(target.name, target.version, target.label)
+
+
+def _version_in(body: bytes) -> int | None:
+    """Return the version in *body*, a number or its digits, or None for null; raises a 400."""
+    try:
+        version = orjson.loads(body)["version"]
+        if isinstance(version, str) and fullmatch("0|[1-9][0-9]{0,17}", version):
+            version = int(version)
+        if version is not None and (type(version) is not int or version < 0):
+            raise ValueError  # noqa: TRY301 - as any other body that is wrong
+    except (ValueError, TypeError, KeyError):
+        raise HTTPError(400, 'expected a body such as {"version": 3}') from None
+    return version
+
+
+def _not_allowed(head: Head, target: Target) -> HTTPError:
+    """Return the 405 for a path that names *target*, with the methods that this path has."""
+    if target.label is not None:
+        methods = "POST, PUT"
+    elif target == Target(target.name):
+        methods = "GET, HEAD, POST"
+    else:
+        methods = "POST"
+    message = f"{head.method} {head.path}: allowed methods: {methods}"
+    return HTTPError(405, message, {"Allow": methods})
 
 
 def _json(content: object) -> HTTPResponse:

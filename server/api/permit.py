@@ -26,7 +26,7 @@ def permit_any(head: Head) -> None:
 
 
 class PermitToken:
-    """Permits requests with the token in *file*, which is read for each request."""
+    """Permits requests with the token in *file*, which is read for each request with a token."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -35,14 +35,17 @@ class PermitToken:
         """Raise a 401 unless the header ``Authorization: Bearer TOKEN`` has the token."""
         permit_any(head)
         scheme, _, given = head.headers.get("authorization", "").partition(" ")
-        try:
-            token = self._file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise HTTPError(503, "the file with the token cannot be read") from error
-        right = hmac.compare_digest(given.strip().encode(), token.encode())
-        if not token or scheme.lower() != "bearer" or not right:
+        given = given.strip()
+        if scheme.lower() != "bearer" or not given or not self._is_token(given):
             raise HTTPError(
                 401,
                 "expected the header Authorization: Bearer TOKEN",
                 {"WWW-Authenticate": "Bearer"},
             )
+
+    def _is_token(self, given: str) -> bool:
+        try:
+            token = self._file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise HTTPError(503, "the file with the token cannot be read") from error
+        return hmac.compare_digest(given.encode(), token.encode())

@@ -4,8 +4,7 @@ Change what a repository serves, by its serving.toml files; see `server.api.mode
 Everything here runs on the reactor thread; the files are written on the thread that reads them.
 """
 
-import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,11 +13,16 @@ from twisted.internet.defer import DeferredLock, ensureDeferred
 from model.repository import serving_toml
 from model.repository.serving_toml import SERVING_TOML
 from model.repository.snapshot import ModelOnDisk
-from model.repository.version_policy import Stage, wanted
+from model.repository.toml_keys import NAME_CHARACTERS, is_segment
+from model.repository.version_policy import Held, Stage, wanted
 from server.http.error_statuses import HTTPError
+from server.models import there_are
 from server.repository.reconciler import Reconciler
 from server.repository.repositories import FolderRepository
 from server.repository.version_report import ModelReport, find_report, report_models
+
+#: The longest label that is set.
+MAX_LABEL_CHARACTERS = 100
 
 
 class RepositoryChanges:
@@ -32,6 +36,13 @@ class RepositoryChanges:
         """Return a report of each model."""
         return report_models(self._reconciler)
 
+    def report(self, name: str) -> ModelReport:
+        """Return the report of the model *name*; raises a 404 if there is none."""
+        report = find_report(self._reconciler, name)
+        if report is None:
+            raise _unknown(name, (it.name for it in self.reports()))
+        return report
+
     async def load(self, name: str, version: str | None) -> ModelReport:
         """
         Serve *version* in addition, or the versions by default if none is served.
@@ -42,7 +53,7 @@ class RepositoryChanges:
 
     async def _load(self, name: str, version: str | None) -> ModelReport:
         root, model = self._model(name)
-        number = None if version is None else self._on_disk(model, version)
+        number = None if version is None else _number(model, version, _on_disk(model))
         now = self._wanted(model)
         if number is not None and number not in now:
             return await self._edit(name, lambda: serving_toml.serve(root, sorted({*now, number})))
@@ -62,14 +73,15 @@ class RepositoryChanges:
         root, model = self._model(name)
         if version is None:
             return await self._edit(name, lambda: serving_toml.serve(root, []))
-        number = self._on_disk(model, version)
+        now = self._wanted(model)
+        number = _number(model, version, {*_on_disk(model), *now})
         labels = [label for label, it in model.serving.labels.items() if it == number]
         if labels:
             raise HTTPError(409, f"version {number} has the label {labels[0]}: move it first")
-        now = self._wanted(model)
         if number not in now:
-            return self._report(name)
-        rest = [it for it in now if it != number]
+            return self.report(name)
+        # An empty list would unload the versions of labels, too.
+        rest = [it for it in now if it != number] or self._labelled(model)
         return await self._edit(name, lambda: serving_toml.serve(root, rest))
 
     async def label(self, name: str, label: str, version: int | None) -> ModelReport:
@@ -82,14 +94,15 @@ class RepositoryChanges:
 
     async def _label(self, name: str, label: str, version: int | None) -> ModelReport:
         root, model = self._model(name)
-        if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", label) is None:
-            raise HTTPError(400, "a label has up to 100 letters, digits, '.', '_' and '-'")
         if version is None and label not in model.serving.labels:
-            raise HTTPError(404, f"no label {label[:80]!r} of {name}")
+            known = there_are(sorted(model.serving.labels))
+            raise HTTPError(404, f"no label {label[:80]!r} of {name}; {known}")
         if version is not None:
-            self._on_disk(model, str(version))
+            if not is_segment(label) or len(label) > MAX_LABEL_CHARACTERS:
+                raise HTTPError(400, f"a label has up to {MAX_LABEL_CHARACTERS} {NAME_CHARACTERS}")
+            _number(model, str(version), _on_disk(model))
             if model.serving.labels.get(label) == version:
-                return self._report(name)
+                return self.report(name)
         return await self._edit(name, lambda: serving_toml.set_label(root, label, version))
 
     async def _one_at_a_time(
@@ -110,16 +123,8 @@ class RepositoryChanges:
             raise HTTPError(409, "the model is named by an option: only --models can be changed")
         model = self._reconciler.disk.get(name)
         if model is None:
-            known = ", ".join(sorted(self._reconciler.disk)[:20]) or "none"
-            raise HTTPError(404, f"no model {name[:80]!r}; there are: {known}")
+            raise _unknown(name, sorted(self._reconciler.disk))
         return repository.root / name / SERVING_TOML, model
-
-    def _on_disk(self, model: ModelOnDisk, version: str) -> int:
-        for each in model.versions:
-            if str(each.version) == version:
-                return each.version
-        known = ", ".join(str(it.version) for it in model.versions) or "none"
-        raise HTTPError(404, f"no version {version[:80]!r} of {model.name}; there are: {known}")
 
     def _wanted(self, model: ModelOnDisk) -> list[int]:
         """
@@ -129,9 +134,18 @@ class RepositoryChanges:
         """
         if model.serving.versions is not None:
             return list(model.serving.versions)
-        held = [it.held for it in self._reconciler.held.values() if it.revision.name == model.name]
+        held = self._held(model)
         in_memory = [it for it in held if it.stage is not Stage.FAILED]
         return sorted(wanted(model, held).keys() | wanted(model, in_memory).keys())
+
+    def _labelled(self, model: ModelOnDisk) -> list[int]:
+        """Return the versions with a label that can be served."""
+        labelled = {*model.serving.labels.values()}
+        return sorted(labelled & wanted(model, self._held(model)).keys())
+
+    def _held(self, model: ModelOnDisk) -> list[Held]:
+        held = [it.held for it in self._reconciler.held.values()]
+        return [it for it in held if it.revision.name == model.name]
 
     async def _edit(self, name: str, edit: Callable[[], object]) -> ModelReport:
         try:
@@ -140,10 +154,21 @@ class RepositoryChanges:
             raise HTTPError(
                 409, f"the repository cannot be written: {error.strerror or error}"
             ) from error
-        return self._report(name)
+        return self.report(name)
 
-    def _report(self, name: str) -> ModelReport:
-        report = find_report(self._reconciler, name)
-        if report is None:
-            raise HTTPError(404, f"{name} is gone")
-        return report
+
+def _on_disk(model: ModelOnDisk) -> list[int]:
+    return [it.version for it in model.versions]
+
+
+def _number(model: ModelOnDisk, version: str, known: Iterable[int]) -> int:
+    """Return the number among *known* whose digits are *version*; raises a 404 if there is none."""
+    numbers = {str(number): number for number in sorted(known)}
+    if version not in numbers:
+        raise HTTPError(404, f"no version {version[:80]!r} of {model.name}; {there_are(numbers)}")
+    return numbers[version]
+
+
+def _unknown(name: str, names: Iterable[str]) -> HTTPError:
+    """Return the 404 for a model *name* that is not among *names*."""
+    return HTTPError(404, f"no model {name[:80]!r}; {there_are(names)}")

@@ -1,18 +1,15 @@
 """
 The kinds of values that a setting may have; each converts text to a value and back.
 
-Pure, except for `ReadableFile`, which reads the disk.  Every source of settings (a command line, a
-variable, a TOML file) is reduced to text first, so that all of them read a value the same way.
-For each kind ``parse(format(value)) == value``.  Imports nothing of ours.
+Pure.  Every source of settings (a command line, a variable, a TOML file) is reduced to text first,
+so that all of them read a value the same way.  For each kind ``parse(format(value)) == value``.
+Imports nothing of ours.  The kinds of files and addresses are in server/settings/place_kinds.py.
 """
 
-import os
 import re
-import stat
 from dataclasses import dataclass
 from decimal import Decimal
 from math import inf, isfinite
-from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
 T = TypeVar("T")
@@ -49,7 +46,7 @@ class Kind(Protocol[T]):
         """Return the text that `parse` reads as *value*."""
 
 
-class _Text:
+class TextKind:
     """The members that most kinds share: a string in TOML, formatted by `str`."""
 
     __slots__ = ()
@@ -61,7 +58,7 @@ class _Text:
 
 
 @dataclass(frozen=True, slots=True)
-class WholeNumber(_Text):
+class WholeNumber(TextKind):
     """A whole number from *at_least* to *at_most*, both included."""
 
     metavar: str
@@ -164,7 +161,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(_Text, Generic[Word]):
+class Choice(TextKind, Generic[Word]):
     """One of several words."""
 
     words: tuple[Word, ...]
@@ -224,7 +221,7 @@ class OrWord(Generic[T, W]):
 
 
 @dataclass(frozen=True, slots=True)
-class TensorName(_Text):
+class TensorName(TextKind):
     """A tensor of a TensorFlow graph; the name of an operation means its first output."""
 
     metavar: str = "TENSOR"
@@ -264,7 +261,7 @@ class FedValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Name(_Text):
+class Name(TextKind):
     """A name in a model, such as that of a signature."""
 
     metavar: str = "NAME"
@@ -275,110 +272,6 @@ class Name(_Text):
         if not text.isprintable() or text.split() != [text]:
             raise ValueError
         return text
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint(_Text):
-    """
-    A Twisted server endpoint string: an address to listen on.
-
-    Only its form is checked here, because Twisted's own parser needs a reactor; other errors appear
-    when the server starts to listen.
-    """
-
-    metavar: str = "ENDPOINT"
-    expected: ClassVar[str] = (
-        "a Twisted server endpoint, such as tcp:12480:interface=127.0.0.1 or "
-        "unix:/run/tensorferry.sock"
-    )
-
-    def parse(self, text: str) -> str:
-        """Return *text* unchanged; raises ValueError unless its form is ``TYPE:ARGUMENTS``."""
-        if re.fullmatch(r"[A-Za-z][\w.+-]*:.*\S", text) is None:
-            raise ValueError
-        return text
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointOrPath(Endpoint):
-    """An endpoint string, or the path of a unix socket that only the server's user may open."""
-
-    metavar: str = "PATH"
-    expected: ClassVar[str] = (
-        "the path of a unix socket, such as ./admin.sock, or a Twisted server endpoint, such as "
-        "tcp:12481:interface=127.0.0.1"
-    )
-
-    def parse(self, text: str) -> str:
-        """Return the endpoint string for *text*; raises ValueError as `Endpoint` does."""
-        if not is_socket_path(text):
-            # By its base class: a class with slots is made anew, and `super` does not know it.
-            return Endpoint.parse(self, text)
-        path = str(Path(text).absolute()).replace("\\", "\\\\").replace(":", "\\:")
-        # The lock file lets a server take over the socket of one that was killed.
-        return f"unix:{path}:mode=600:lockfile=1"
-
-
-def is_socket_path(text: str) -> bool:
-    """Return whether *text* is the path of a socket, and no endpoint string."""
-    return text.startswith(("/", "./", "../")) or (":" not in text and text.endswith(".sock"))
-
-
-@dataclass(frozen=True, slots=True)
-class ReadableFolder(_Text):
-    """A folder that can be listed when its path is parsed."""
-
-    metavar: str = "FOLDER"
-    expected: ClassVar[str] = "a readable folder"
-
-    def parse(self, text: str) -> Path:
-        """Return the absolute path of *text*; raises OSError if it cannot be listed."""
-        if not text:
-            raise ValueError
-        # Without "..", as in the paths that the kernel's notices give.
-        path = Path(os.path.abspath(text))  # noqa: PTH100 - `Path.absolute` keeps ".."
-        next(path.iterdir(), None)
-        return path
-
-
-@dataclass(frozen=True, slots=True)
-class ReadableFile(_Text):
-    """A file that is readable when its path is parsed; a folder, too, if one is allowed."""
-
-    or_folder: bool = False
-    stands_for_folder: str = ""  #: a file name: the folder that holds it is allowed too
-    folder_advice: str = "not a regular file"  #: the error for any other folder
-
-    @property
-    def metavar(self) -> str:
-        """``PATH`` if a folder is allowed, else ``FILE``."""
-        return "PATH" if self.or_folder else "FILE"
-
-    @property
-    def expected(self) -> str:
-        """The words "a readable file", followed by "or folder" if a folder is allowed."""
-        return "a readable file or folder" if self.or_folder else "a readable file"
-
-    def parse(self, text: str) -> Path:
-        """
-        Return the absolute path of *text*, because a daemon changes its working folder.
-
-        Opens the file, to check that it can be read; raises OSError if it cannot.
-        """
-        path = Path(text).absolute()
-        mode = path.stat().st_mode
-        if text and stat.S_ISDIR(mode):
-            if self.or_folder:
-                next(path.iterdir(), None)
-                return path
-            if self.stands_for_folder and (path / self.stands_for_folder).is_file():
-                return path
-            raise OSError(None, self.folder_advice)
-        # Opening a pipe would empty it, or block.
-        if not stat.S_ISREG(mode):
-            raise OSError(None, "not a regular file")
-        with path.open("rb"):
-            return path
 
 
 @dataclass(frozen=True, slots=True)

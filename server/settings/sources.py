@@ -16,8 +16,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from server.settings.kinds import EndpointOrPath, ReadableFile, ReadableFolder, is_socket_path
 from server.settings.option import VARIABLE_PREFIX, Option, SettingsError
+from server.settings.place_kinds import EndpointOrPath, ReadableFile, ReadableFolder, is_socket_path
 from server.settings.table import (
     CONFIG,
     OPTION_NAMED,

@@ -17,20 +17,17 @@ from typing import Any, Literal, TypeAlias
 
 from server.settings.kinds import (
     Choice,
-    Endpoint,
-    EndpointOrPath,
     FedValue,
     Name,
     Number,
     OrWord,
-    ReadableFile,
-    ReadableFolder,
     Size,
     Switch,
     TensorName,
     WholeNumber,
 )
 from server.settings.option import Option, setting, several
+from server.settings.place_kinds import Endpoint, EndpointOrPath, ReadableFile, ReadableFolder
 
 Device: TypeAlias = Literal["cpu", "gpu"]
 DEVICES: Choice[Device] = Choice(("cpu", "gpu"))

@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_written_is_an_error_after_the_report(tmp_path: Pa
         command = [*LOADTEST, f"127.0.0.1:{server.port}", *options]
         ran = run_program(command, cache_home=tmp_path, folder=tmp_path)
     assert ran.returncode == 1
-    assert ran.stderr == "Error: cannot write: No space left on device\n"
+    assert ran.stderr == "Error: cannot write /dev/full: No space left on device\n"
     assert "latency " in ran.stdout
 
 
