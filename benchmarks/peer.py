@@ -25,7 +25,7 @@ from server.api.dialect import Dialect
 from server.api.native import NATIVE, check_body, content_type_of, image_of
 from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import HTTPError
-from server.http.messages import HTTPRequest
+from server.http.messages import HTTPRequest, HTTPResponse
 from server.model_loading import Loader, load_model, load_null
 from server.process.run import run
 from server.served_model import ServedModel
@@ -77,22 +77,22 @@ def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
     return model.prepare_image(image_of(request.body, content_type_of(request)))
 
 
-def write_length(outputs: Outputs) -> bytes:
+def write_length(outputs: Outputs) -> HTTPResponse:
     """Return the answer of the null model as JSON."""
-    return orjson.dumps({"n": int(outputs.arrays[0][0])})
+    return HTTPResponse(200, orjson.dumps({"n": int(outputs.arrays[0][0])}))
 
 
-def write_best(outputs: Outputs) -> bytes:
+def write_best(outputs: Outputs) -> HTTPResponse:
     """Return the answer of the net as JSON: the five best classes and their scores."""
     scores = outputs.arrays[0][0]
     best = np.argsort(-scores, kind="stable")[:BEST]
     content = {"classes": best, "scores": scores[best]}
-    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def dialect_of(
     feed_of: Callable[[ServedModel, HTTPRequest], Feed],
-    write: Callable[[Outputs], bytes],
+    write: Callable[[Outputs], HTTPResponse],
     at_once: Callable[[ServedModel, HTTPRequest], bool] = lambda *_: True,
 ) -> Dialect:
     """
@@ -101,7 +101,9 @@ def dialect_of(
     *at_once* returns `Call.at_once` for a request.
     """
 
-    def read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> Call[bytes]:
+    def read(
+        model: ServedModel, request: HTTPRequest, options: RequestOptions
+    ) -> Call[HTTPResponse]:
         prepare = partial(feed_of, model, request)
         return Call(prepare, write, options, at_once=at_once(model, request))
 

@@ -66,8 +66,8 @@ class Outputs:
 class Call(Generic[T]):
     """What a request asks for: a feed, and a result of type T made of the outputs."""
 
-    #: Returns the feed, or raises the error of a wrong request.  Called on a decode thread, or on
-    #: the reactor thread if `at_once` is true.
+    #: Returns the feed, or raises the error of a wrong request; may change `options` to those in
+    #: the body.  Called on a decode thread, or on the reactor thread if `at_once` is true.
     prepare: Callable[[], Feed]
     #: Returns the result, for example the body of an answer.  Called on the reactor thread, or on a
     #: decode thread if the outputs are large.

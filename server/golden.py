@@ -19,7 +19,7 @@ from model.errors import ModelError
 from server.api.dialect import Dialect
 from server.call import RequestOptions
 from server.http.error_statuses import HTTPError
-from server.http.messages import HTTPRequest
+from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference
 
 #: The name of the file.
@@ -94,8 +94,8 @@ async def prove(inference: Inference, golden: list[GoldenRequest], dialect: Dial
     for each in golden:
         try:
             call = dialect.read(inference.model, _request(each), RequestOptions())
-            answer: bytes = await inference.run(call)
-            found = orjson.loads(answer)
+            answer: HTTPResponse = await inference.run(call)
+            found = orjson.loads(answer.body)
         except (RequestError, HTTPError) as error:
             raise ModelError(f"{GOLDEN}: line {each.line}: the request failed: {error}") from error
         if difference := _difference(each.expected, found, each.tolerance):

@@ -16,7 +16,7 @@ from model.execution.queues import FeedQueue, Queues
 from model.execution.recorder import Recorder
 from model.images.input import ImageInput, check_encoded_images
 from model.repository.labels import top_k
-from model.signature import Arrays, Feed, Signature
+from model.signature import STRING, Arrays, Feed, Signature
 from server.call import Outputs
 
 
@@ -90,6 +90,20 @@ class ServedModel:
         image_input = self._images()
         self._check_rows_fit(len(texts))
         return image_input.feed_all(map(read, texts))
+
+    def takes_images_for(self, signature: Signature) -> bool:
+        """
+        Whether images, decoded to pixels, can take the place of the input of *signature*.
+
+        That is: it has one input, whose dtype is not strings, and its outputs are equal to
+        those of the signature that images use.
+        """
+        return (
+            self.image_input is not None
+            and len(signature.inputs) == 1
+            and signature.inputs[0].dtype != STRING
+            and signature.outputs == self.image_input.signature.outputs
+        )
 
     def prepare_tensors(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> Feed:
         """

@@ -13,7 +13,7 @@ from server.api.dialect import Dialect
 from server.api.native import NATIVE
 from server.call import Call, RequestOptions
 from server.golden import DEFAULT_TOLERANCE, GOLDEN, GoldenRequest, prove, read_golden
-from server.http.messages import HTTPRequest
+from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
 from tests.fakes.endpoint import IMAGE
 from tests.fakes.server import FakeInference, scored
@@ -84,8 +84,9 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 def proven(answer: object, expected: object, tolerance: float = DEFAULT_TOLERANCE) -> str:
     """Return how *answer* fails to prove *expected*; "" if it proves it."""
 
-    def read(_: ServedModel, _request: HTTPRequest, options: RequestOptions) -> Call[bytes]:
-        return Call(lambda: None, lambda _: json.dumps(answer).encode(), options)  # type: ignore[arg-type, return-value]  # the fake prepares nothing
+    def read(_: ServedModel, _request: HTTPRequest, options: RequestOptions) -> Call[HTTPResponse]:
+        written = HTTPResponse(200, json.dumps(answer).encode())
+        return Call(lambda: None, lambda _: written, options)  # type: ignore[arg-type, return-value]  # the fake prepares nothing
 
     inference = FakeInference(Clock())
     golden = [GoldenRequest(4, b"", None, expected, tolerance)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
+from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 
 from batcher.error_kind import ErrorKind
@@ -17,6 +18,7 @@ from server.api.native import NATIVE
 from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import NATIVE_STATUSES, refusal_for
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
+from server.http.router import Router
 from server.inference import Inference
 from server.models import Models, Versions
 from server.served_model import ServedModel
@@ -31,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("log")
 ROWS = orjson.dumps({"rows": [[1, 2, 3, 4]]})
 
 
-def read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> Call[bytes]:
+def read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> Call[HTTPResponse]:
     """Return the call of ``{"rows": [[...], ...]}``, answered by ``{"scores": [[...], ...]}``."""
     signature = model.signatures[model.default]
     (spec,) = signature.inputs
@@ -42,8 +44,8 @@ def read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> C
             raise FeedError("no rows")
         return model.prepare_tensors(signature, {spec.name: np.array(rows, spec.dtype)})
 
-    def finish(outputs: Outputs) -> bytes:
-        return orjson.dumps({"scores": outputs.arrays[0].tolist()})
+    def finish(outputs: Outputs) -> HTTPResponse:
+        return HTTPResponse(200, orjson.dumps({"scores": outputs.arrays[0].tolist()}))
 
     return Call(prepare, finish, options, at_once=True)
 
@@ -90,6 +92,27 @@ class Zoo:
         client = self.server.connect()
         client.send(request("POST", path, body, {"Content-Type": "application/json"}))
         return client
+
+
+@pytest.mark.parametrize(
+    ("path", "ignores_case", "rest"),
+    [
+        ("/v1/models/a%2Fb:predict", False, "a%2Fb:predict"),
+        ("/V1/Models/a:Predict", True, "a:Predict"),
+        ("/V1/models/a", False, None),
+        ("/v1/model/a", True, None),
+        ("/x/v1/models/a", True, None),
+    ],
+)
+def test_a_prefix_is_matched_in_the_case_that_its_route_requires(
+    path: str, ignores_case: bool, rest: str | None
+) -> None:
+    """The rest of the path stays as the client sent it."""
+    route = Route(
+        "GET", "/v1/models/*", lambda _: succeed(HTTPResponse(200, b"")), ignores_case=ignores_case
+    )
+    match = Router([route]).match(b"GET", path.encode())
+    assert (match and match.rest) == rest
 
 
 def test_each_dialect_asks_for_a_model_in_its_own_way() -> None:

@@ -29,13 +29,13 @@ SCORES = Signature((), (TensorSpec("scores", np.dtype(np.float32), (None, None))
 def test_the_answer_of_the_net_is_the_five_best(scores: list[float], classes: list[int]) -> None:
     """The best first, with their scores; of equals the first class."""
     row = np.array([scores], np.float32)
-    content = orjson.loads(write_best(Outputs(SCORES, (row,))))
+    content = orjson.loads(write_best(Outputs(SCORES, (row,))).body)
     assert content == {"classes": classes, "scores": [scores[each] for each in classes]}
 
 
 def test_the_answer_of_the_null_model_is_the_length() -> None:
     """As all compared servers write it."""
-    assert write_length(Outputs(SCORES, (np.array([1024]),))) == b'{"n":1024}'
+    assert write_length(Outputs(SCORES, (np.array([1024]),))).body == b'{"n":1024}'
 
 
 @pytest.mark.parametrize(("variables", "default"), [({}, inf), ({"PEER_TIMEOUT_MS": "500"}, 0.5)])

@@ -17,9 +17,9 @@ from server.served_model import ServedModel
 class Dialect:
     """Defines the meaning of bodies, and the form of errors."""
 
-    #: Returns the call that a complete request asks for, whose result is the body of the answer.
-    #: May raise an error of the request.
-    read: Callable[[ServedModel, HTTPRequest, RequestOptions], Call[bytes]]
+    #: Returns the call that a complete request asks for, whose result is the answer.  May raise an
+    #: error of the request.
+    read: Callable[[ServedModel, HTTPRequest, RequestOptions], Call[HTTPResponse]]
     #: Returns the answer for an error, given the request id, and headers to add to its own.
     write_error: Callable[[BaseException | None, str, Mapping[str, str]], HTTPResponse] = (
         native_error

@@ -74,8 +74,9 @@ class InferenceAPI:
         return self.write_error(failure, request_id, {**headers, **server_timing(timing)})
 
 
-def _answer(body: bytes, headers: Mapping[str, str], timing: Timing) -> HTTPResponse:
-    return HTTPResponse(200, body, {**headers, **server_timing(timing)})
+def _answer(answer: HTTPResponse, headers: Mapping[str, str], timing: Timing) -> HTTPResponse:
+    fields = {**headers, **server_timing(timing), **answer.headers}
+    return HTTPResponse(answer.status, answer.body, fields, answer.content_type)
 
 
 def server_timing(timing: Timing) -> dict[str, str]:

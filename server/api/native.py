@@ -24,7 +24,7 @@ from server.api.native_feeds import CURL_HINT, image_feed, tensor_feed, with_cur
 from server.api.samples import sample_feed, sample_request
 from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import HTTPError
-from server.http.messages import HTTPRequest
+from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
 
 #: The Content-Type that curl sends with --data-binary, and with -d, which changes an image.
@@ -51,9 +51,9 @@ def content_type_of(request: HTTPRequest) -> ContentType:
     return ContentType(text, kind, parameters)
 
 
-def _read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> Call[bytes]:
+def _read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> Call[HTTPResponse]:
     """
-    Return the call of *model* that *request* asks for; its result is the body of the answer.
+    Return the call of *model* that *request* asks for; its result is the answer.
 
     Raises `HTTPError` for an error in the head or in the first bytes of the body.
     """
@@ -64,7 +64,7 @@ def _read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> 
         label_count(request.query, 1, 0)
         # Not if it may hold images: even a small file may decode to very many pixels.
         at_once = len(body) <= MAX_BYTES_READ_AT_ONCE and not model.reads_images
-        return Call(partial(tensor_feed, model, body), encode_outputs, options, at_once)
+        return Call(partial(tensor_feed, model, body), answer_outputs, options, at_once)
     if model.image_input is None:
         raise HTTPError(
             415, f"this model takes tensors, no images; post JSON{_example_clause(model)}"
@@ -75,7 +75,7 @@ def _read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> 
     if _may_lack_bytes(body, content_type):
         prepare = partial(with_curl_hint, prepare)
     return Call(
-        prepare, partial(_encode_best, model, k) if model.labels else encode_outputs, options
+        prepare, partial(_answer_best, model, k) if model.labels else answer_outputs, options
     )
 
 
@@ -122,9 +122,10 @@ def is_json(body: bytes, content_type: ContentType) -> bool:
     return content_type.kind == "application/json" and boundary_in(body) is None
 
 
-def encode_outputs(outputs: Outputs) -> bytes:
-    """Return the body of an answer with *outputs*: JSON, an object with the arrays."""
-    return json_tensors.encode_outputs(outputs.signature.outputs, outputs.arrays)
+def answer_outputs(outputs: Outputs) -> HTTPResponse:
+    """Return the answer with *outputs*: JSON, an object with the arrays."""
+    body = json_tensors.encode_outputs(outputs.signature.outputs, outputs.arrays)
+    return HTTPResponse(200, body)
 
 
 def encode_labels(labels: list[tuple[str, np.floating]]) -> bytes:
@@ -132,8 +133,8 @@ def encode_labels(labels: list[tuple[str, np.floating]]) -> bytes:
     return orjson.dumps(labels, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
 
 
-def _encode_best(model: ServedModel, k: int, outputs: Outputs) -> bytes:
-    return encode_labels(model.finish_image(outputs, k))
+def _answer_best(model: ServedModel, k: int, outputs: Outputs) -> HTTPResponse:
+    return HTTPResponse(200, encode_labels(model.finish_image(outputs, k)))
 
 
 def label_count(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> int:

@@ -7,8 +7,7 @@ The functions run on decode threads; for a small JSON body without images, on th
 from collections.abc import Callable
 
 from model.images.errors import BadImage, TooManyPixels
-from model.images.input import ImageInput
-from model.signature import STRING, Feed, FeedError, Signature
+from model.signature import Feed, FeedError
 from server.api import json_tensors
 from server.api.image_body import from_text, image_file, texts_in
 from server.served_model import ServedModel
@@ -55,23 +54,8 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     if signature is None:
         known = ", ".join(model.signatures)
         raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
-    image_input = model.image_input
-    if image_input is not None and _takes_pixels_of(signature, image_input):
+    if model.takes_images_for(signature):
         texts = texts_in(inputs, signature.inputs[0].name)
         if texts:
             return model.prepare_images(texts, from_text)
     return model.prepare_tensors(signature, json_tensors.arrays_of(signature, inputs))
-
-
-def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
-    """
-    Whether *signature* can be fed with the pixels that *image_input* decodes.
-
-    That is: it has one input, whose dtype is not strings, and its outputs are equal to
-    those of ``image_input.signature``.
-    """
-    return (
-        len(signature.inputs) == 1
-        and signature.inputs[0].dtype != STRING
-        and signature.outputs == image_input.signature.outputs
-    )

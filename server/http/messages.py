@@ -67,7 +67,8 @@ class Route:
     One row of the table of routes; server/http/router.py matches requests to them.
 
     A *path* that ends with ``/*`` is a prefix: it matches all paths that begin with what precedes
-    the star.  Any other path is literal.  Both are ASCII without escapes.
+    the star, in upper or lower case if *ignores_case*.  Any other path is literal.  Both are ASCII
+    without escapes.
     """
 
     method: str
@@ -76,6 +77,7 @@ class Route:
     preflight: Preflight | None = None  #: called as soon as the head is complete
     #: Writes the error answers of its requests; None: `server.http.error_statuses.error_response`.
     write_error: WriteError | None = None
+    ignores_case: bool = False
 
     @property
     def name(self) -> str:

@@ -5,8 +5,10 @@ The channel does so once for each request, when the head is complete; the match 
 request.  Pure; may import neither twisted.web nor Klein.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
 
 from server.http.error_statuses import error_response
 from server.http.messages import Route, WriteError
@@ -34,27 +36,31 @@ class Router:
             for route in self.routes
             if route.prefix is None
         }
-        prefixes = [
-            (route.method.encode(), route.prefix.encode(), route)
-            for route in self.routes
-            if route.prefix is not None
+        prefixes = [(route, route.prefix) for route in self.routes if route.prefix is not None]
+        prefixes.sort(key=lambda row: len(row[1]), reverse=True)
+        self._prefixes = [
+            (route.method.encode(), _prefix_pattern(prefix, route.ignores_case), route)
+            for route, prefix in prefixes
         ]
-        self._prefixes = sorted(prefixes, key=lambda row: len(row[1]), reverse=True)
 
     def match(self, method: bytes, path: bytes) -> Match | None:
         """
         Return the match of *method* and *path*, or None.
 
-        *path* is as the client sent it, without the query.  For a path with escapes, such as
-        ``/%73tatus``, and for the method HEAD, it returns None, and Klein finds the route.
+        *path* is as the client sent it, without the query.  For a prefix with escapes, such as
+        ``/%6dodels/cats``, and for the method HEAD, it returns None, and Klein finds the route.
         """
-        match = self._literals.get((method, path))
-        if match is not None or not self._prefixes or b"%" in path or not path.isascii():
+        match = self._literals.get((method, unquote_to_bytes(path) if b"%" in path else path))
+        if match is not None or not path.isascii():
             return match
         for its_method, prefix, route in self._prefixes:
-            if path.startswith(prefix) and method == its_method:
-                return Match(route, path[len(prefix) :].decode("ascii"))
+            if method == its_method and (found := prefix.match(path)):
+                return Match(route, path[found.end() :].decode("ascii"))
         return None
+
+
+def _prefix_pattern(prefix: str, ignores_case: bool) -> re.Pattern[bytes]:
+    return re.compile(re.escape(prefix.encode()), re.IGNORECASE if ignores_case else 0)
 
 
 def rest_of(route: Route, path: bytes) -> str:
