@@ -185,7 +185,7 @@ class ModelHost:
             raise CancelledError
 
     def set_weight(self, weight: float) -> None:
-        """Change the model's share of the lane time, while it is loaded too."""
+        """Change the model's share of the lane time, also while it is being loaded."""
         self._weight = weight
         if self.inference is not None:
             self.inference.set_weight(weight)
