@@ -360,6 +360,25 @@ def test_a_version_is_loaded_when_its_hashes_are_true(harness: ReconcilerHarness
         assert (harness.repository.checks, harness.served(label="stable")) == (["b", "a"], "1")
 
 
+def test_each_version_is_checked_once(harness: ReconcilerHarness) -> None:
+    """One after the other, also if the disk is read meanwhile."""
+    harness.repository.put("pets", 1, "a", checked=False)
+    harness.repository.put("cars", 3, "c", checked=False)
+    with harness.stopping():
+        harness.begin()
+        harness.threads.step()
+        harness.calls.drain()
+        harness.threads.step()
+        harness.threads.hung = {"hashing"}
+        for _ in range(3):
+            harness.turn()
+            harness.clock.advance(POLL_SECONDS)
+        assert harness.repository.checks == ["c"]
+        harness.threads.hung = set()
+        harness.turn()
+        assert harness.repository.checks == ["c", "a"]
+
+
 def test_the_start_waits_for_the_hashes_of_every_model(harness: ReconcilerHarness) -> None:
     """Requests for the model are refused as not ready, with the reason; others are loaded."""
     harness.repository.put("cars", 3, "c", checked=False)
@@ -475,8 +494,8 @@ def test_a_load_that_takes_long_states_for_how_long(
         harness.threads.hung = set()
         harness.turn()
         assert harness.served() == "1"
-    lines = [line for line in log.lines() if "is loading for" in line]
-    assert lines == ["pets/1 is loading for 75 s; no other version is loaded meanwhile"]
+    lines = [line for line in log.lines() if "loading for" in line]
+    assert lines == ["pets/1: loading for 75 s; other loads wait for it"]
 
 
 def test_a_first_run_that_takes_long_states_for_how_long(
@@ -493,7 +512,7 @@ def test_a_first_run_that_takes_long_states_for_how_long(
             harness.ask()
         harness.threads.hung = set()
         harness.turn()
-    assert [line for line in log.lines() if "is loading for 61 s" in line]
+    assert [line for line in log.lines() if "pets/1: loading for 61 s" in line]
 
 
 # --- what is logged and shown

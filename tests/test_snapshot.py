@@ -501,8 +501,8 @@ def refuse_to_list(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let the list of *folder* fail, as on a disk with errors."""
     list_folder = os.scandir
 
-    def refuse(path: Path) -> object:
-        if path == folder:
+    def refuse(path: Path | str) -> object:
+        if Path(path) == folder:
             raise PermissionError(13, "Permission denied", str(path))
         return list_folder(path)
 
@@ -526,6 +526,15 @@ def test_a_model_that_cannot_be_listed_keeps_its_state(
         assert repository.model().versions == ()
     repository.read()
     assert repository.model(STABLE_SECONDS) == model
+
+
+def test_a_version_that_cannot_be_listed_is_named_below_the_root(
+    repository: Repository, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason is shown to clients."""
+    write(folder)
+    refuse_to_list(monkeypatch, folder)
+    assert repository.reason() == "net/1: Permission denied"
 
 
 def test_a_root_that_is_not_mounted_is_an_error(

@@ -370,5 +370,7 @@ def _size(files: VersionFiles) -> int:
 def _text(path: Path, error: OSError) -> str:
     """Return *error*, which is about a file at or below *path*, in one line."""
     name = Path(error.filename or path)
-    within = name.relative_to(path) if name != path and name.is_relative_to(path) else name
+    within = Path(path.parent.name, path.name)
+    if name != path and name.is_relative_to(path):
+        within = name.relative_to(path)
     return f"{shown_path(str(within))}: {error.strerror}"

@@ -107,11 +107,9 @@ class Reconciler:
         until at least one model is served.
         """
         if self.repository.changes:
-            self._thread, self._hashing = (
-                self._new_thread("repository"),
-                self._new_thread("hashing"),
-            )
+            self._thread = self._new_thread("repository")
             self._thread.start()
+            self._hashing = self._new_thread("hashing")
             self._hashing.start()
         ready = self._ready = Deferred()
         await self.refresh()
@@ -173,10 +171,11 @@ class Reconciler:
                 _log.info("the repository is read again; before: {error}", error=self._problem)
             self._problem = ""
             self._disk_log.update(self.disk, self.repository.ignored)
+        finally:
+            if checked:
+                self._checking = False
         if self._stopping:
             return
-        if checked:
-            self._checking = False
         self.on_read(None if self._problem else self.disk.keys())
         self._forget_failures()
         self._set_weights()
@@ -293,9 +292,10 @@ class Reconciler:
         """Compute the hashes of *version*, while the disk is read as before."""
         try:
             await _on_thread(self._hashing, lambda: self.repository.check(version))
-            await self._reading.run(lambda: ensureDeferred(self._refresh(checked=True)))
-        finally:
+        except BaseException:
             self._checking = False
+            raise
+        await self._reading.run(lambda: ensureDeferred(self._refresh(checked=True)))
 
     async def _load(self, loaded: Loaded) -> None:
         revision, before = loaded.revision, resident_bytes()
@@ -325,7 +325,7 @@ class Reconciler:
 
     def _warn_of_long_load(self, loaded: Loaded) -> None:
         _log.warn(
-            "{name} is {long}; no other version is loaded meanwhile",
+            "{name}: {long}; other loads wait for it",
             name=loaded.full_name,
             long=loaded.long_load(self.seconds()),
         )
