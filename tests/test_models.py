@@ -42,10 +42,22 @@ def test_a_request_finds_the_version_that_it_names() -> None:
 def test_a_request_that_names_no_model_is_for_the_only_one() -> None:
     """If there are several, it is an error, whichever was loaded first."""
     models = zoo()
-    with pytest.raises(UnknownModel, match="several models are served, post to /models/NAME; "):
+    with pytest.raises(UnknownModel, match="the request names no model, post to /models/NAME; "):
         models.find()
     models.route("pets", None)
+    models.await_models({})
     assert models.find() is CARS
+
+
+def test_a_model_that_is_awaited_counts_among_those_there_are() -> None:
+    """A request that names none gets no other model before the load than after it."""
+    models = zoo()
+    models.route("pets", None)
+    with pytest.raises(UnknownModel, match="there are: cars, fish"):
+        models.find()
+    models.route("cars", None)
+    with pytest.raises(ModelNotReady, match="the server is not ready: loading"):
+        models.find()
 
 
 @pytest.mark.parametrize(
