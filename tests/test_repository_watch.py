@@ -113,6 +113,20 @@ def test_a_model_that_is_added_or_written_again_is_watched(watched: Watched) -> 
     watched.watch.stop()
 
 
+def test_a_rename_is_noticed_while_the_watch_begins_again(watched: Watched) -> None:
+    """As after a model was added, in the same turn."""
+    (watched.root / "pets" / "1.tmp").mkdir()
+    assert watched.read() == (True, [])
+    (watched.root / "cars").mkdir()
+    for reader in list(watched.reactor.readers):
+        reader.doRead()
+    (watched.root / "pets" / "1.tmp").rename(watched.root / "pets" / "1")
+    watched.reactor.advance(0)
+    assert watched.renamed == ["pets/1"]
+    assert len(watched.reactor.readers) == 1
+    watched.watch.stop()
+
+
 def test_after_a_stop_nothing_is_watched(watched: Watched) -> None:
     """It may be stopped again."""
     watched.watch.stop()

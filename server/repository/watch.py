@@ -73,7 +73,15 @@ class RepositoryWatch:
             self._start()
 
     def _start(self) -> None:
-        self.stop()
+        """Watch these folders; what was noticed until then is not lost."""
+        last, self._inotify = self._inotify, None
+        self._watch()
+        if last is not None:
+            if last.connected:
+                last.doRead()
+            last.loseConnection()
+
+    def _watch(self) -> None:
         try:
             inotify: INotify = _Notices(self._reactor)  # type: ignore[no-untyped-call]  # Twisted's
             self._inotify = inotify
