@@ -1,10 +1,12 @@
 """A model repository on disk: model/repository/snapshot.py."""
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -290,6 +292,31 @@ def test_the_hashes_of_files_that_have_changed_are_not_taken(
     assert states(repository.reader.read()) == [(True, False, "")]
     repository.reader.check(repository.reader.read()["net"].versions[0])
     assert states(repository.reader.read()) == [(True, True, "")]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_hash_of_a_file_that_has_changed_is_not_computed_to_its_end(
+    repository: Repository, folder: Path, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    """Other versions would wait for it; also if the version is gone, from the next read on."""
+    write(folder)
+    write_manifest(folder)
+    (version,) = repository.reader.read()["net"].versions
+    compute, computed = hashlib.file_digest, []
+
+    def change_first(file: Any, digest: str) -> Any:
+        if gone:
+            shutil.rmtree(folder)
+        else:
+            write(folder, {"saved_model.pb": b"grapX"})
+        repository.reader.read()
+        computed.append(compute(file, digest))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hashlib.file_digest", change_first)
+        repository.reader.check(version)
+    assert computed == []
+    assert states(repository.reader.read()) == ([] if gone else [(True, False, "")])
 
 
 def test_a_file_that_cannot_be_hashed_is_read_again_after_a_minute(

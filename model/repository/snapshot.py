@@ -24,7 +24,13 @@ from threading import Lock
 from typing import TypeAlias
 
 from model.errors import ModelError
-from model.repository.manifest import MANIFEST, hash_difference, shown_path, size_difference
+from model.repository.manifest import (
+    MANIFEST,
+    NoLongerNeeded,
+    hash_difference,
+    shown_path,
+    size_difference,
+)
 from model.repository.serving_toml import SERVING_TOML, ServingFacts, read_serving_toml
 from model.repository.toml_keys import is_segment
 from model.repository.version_files import TEMPORARY_END, VersionFiles, read_files
@@ -143,6 +149,7 @@ class RepositoryReader:
         self._lock = Lock()
         self._renamed: set[Path] = set()
         self._hashes: dict[tuple[Path, str], _Hashes] = {}  #: by path and stamp of the version
+        self._stamps: Mapping[Path, str] = {}  #: of all versions, at the last read
         #: The names that the last read has ignored, as paths below the root; without those with a
         #: leading dot or the end ".tmp".
         self.ignored: frozenset[str] = frozenset()
@@ -161,11 +168,17 @@ class RepositoryReader:
         """
         Compare the hashes of the files of *version* with its manifest, for the next read.
 
-        Blocks for as long as it takes to read the files.  May be called on any thread, also while
-        another one reads.
+        Blocks for as long as it takes to read the files, or until a read finds that they have
+        changed or are gone.  May be called on any thread, also while another one reads.
         """
+
+        def needed() -> bool:
+            return self._stamps.get(version.path) == version.stamp
+
         try:
-            hashes = _Hashes(hash_difference(version.path))
+            hashes = _Hashes(hash_difference(version.path, needed))
+        except NoLongerNeeded:
+            return
         except OSError as error:
             again = self._seconds() + HASH_AGAIN_SECONDS
             hashes = _Hashes(_text(version.path, error), again)
@@ -193,6 +206,7 @@ class RepositoryReader:
             if _read_model(self._root / name, model, read):
                 models[name] = model
         self._models = models
+        self._stamps = {it.path: it.stamp for each in models.values() for it in each.last.versions}
         self.ignored = frozenset(ignored)
         self._is_first = False
         return {name: model.last for name, model in models.items()}
