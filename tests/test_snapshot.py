@@ -358,6 +358,15 @@ def test_a_model_without_the_folder_of_a_version_has_a_hint(
     assert repository.model().problem == ""
 
 
+def test_a_version_that_is_no_folder_is_a_problem(repository: Repository, folder: Path) -> None:
+    """A file, or a link whose folder is gone: not a file to be moved into a version."""
+    write(folder)
+    (folder.parent / "2").symlink_to("gone")
+    assert repository.model().problem == "net: 2 is no folder, or a link to none"
+    shutil.rmtree(folder)
+    assert repository.model().problem == "net: 2 is no folder, or a link to none"
+
+
 def test_a_file_that_a_manifest_does_not_list_has_to_be_stable(
     repository: Repository, folder: Path
 ) -> None:

@@ -241,6 +241,10 @@ def _list(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
+def _is_version(name: str) -> bool:
+    return fullmatch(r"[0-9]{1,18}", name) is not None
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     """Return whether *entry* is a folder; True if this cannot be found out, so that it is read."""
     try:
@@ -262,7 +266,7 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     except OSError as error:
         model.last = replace(model.last, problem=f"{folder.name}: {error.strerror}")
         return True
-    names = [name for name in listed if fullmatch(r"[0-9]{1,18}", name)]
+    names = [name for name in listed if _is_version(name)]
     read.ignored.update(f"{folder.name}/{name}" for name in set(listed) - set(names))
     folders: dict[int, str] = {}
     for name in sorted(names, key=lambda name: (int(name), len(name))):
@@ -277,7 +281,11 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     problems += [
         f"{folder.name}: {name} is ignored beside {folders[int(name)]}" for name in ignored
     ]
-    files = [name for name in files if name != SERVING_TOML]
+    problems += [
+        f"{folder.name}: {name} is no folder, or a link to none"
+        for name in filter(_is_version, files)
+    ]
+    files = [name for name in files if name != SERVING_TOML and not _is_version(name)]
     if files and not folders:
         place = Path(folder.parent.name, folder.name, "1")
         problems.append(
