@@ -109,7 +109,8 @@ def test_folders_with_fitting_names_are_models_and_versions(repository: Reposito
     (root / "link").symlink_to("b")
     (root / "b" / "12").symlink_to("9")
     models = repository.read()
-    assert list(models) == ["a-1_B.2", "b", "link"]
+    assert list(models) == ["a-1_B.2", "b", "broken", "link"]
+    assert models["broken"].problem == "broken: No such file or directory"
     assert [version.version for version in models["b"].versions] == [9, 10, 12]
     assert models["a-1_B.2"] == ModelOnDisk("a-1_B.2", (), ServingFacts(), "")
     assert models["link"].versions[0].path == root / "link" / "9"
@@ -359,12 +360,36 @@ def test_a_model_without_the_folder_of_a_version_has_a_hint(
 
 
 def test_a_version_that_is_no_folder_is_a_problem(repository: Repository, folder: Path) -> None:
-    """A file, or a link whose folder is gone: not a file to be moved into a version."""
+    """It is no file to be moved into a version."""
     write(folder)
-    (folder.parent / "2").symlink_to("gone")
-    assert repository.model().problem == "net: 2 is no folder, or a link to none"
+    (folder.parent / "2").write_text("")
+    assert repository.model().problem == "net: 2 is no folder"
     shutil.rmtree(folder)
-    assert repository.model().problem == "net: 2 is no folder, or a link to none"
+    assert repository.model().problem == "net: 2 is no folder"
+
+
+@pytest.mark.parametrize("linked", ["model", "version"])
+def test_a_link_whose_target_vanishes_keeps_what_was_there(
+    repository: Repository, folder: Path, tmp_path: Path, linked: str
+) -> None:
+    """As if its file system were not mounted: the version keeps its stamp, with a reason."""
+    write(folder)
+    (folder.parent.parent / "other" / "1").mkdir(parents=True)
+    link = folder if linked == "version" else folder.parent
+    (tmp_path / "target").mkdir()
+    link.rename(tmp_path / "target" / "here")
+    link.symlink_to(tmp_path / "target" / "here")
+    (before,) = repository.model().versions
+    (tmp_path / "target").rename(tmp_path / "away")
+    model = repository.model()
+    (after,) = model.versions
+    assert after.stamp == before.stamp
+    assert "No such file or directory" in (model.problem or after.reason)
+    (tmp_path / "away").rename(tmp_path / "target")
+    (again,) = repository.model().versions
+    assert again.stamp == before.stamp
+    link.unlink()
+    assert repository.read().get("net", ModelOnDisk("", (), ServingFacts(), "")).versions == ()
 
 
 def test_a_file_that_a_manifest_does_not_list_has_to_be_stable(

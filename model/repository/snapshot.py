@@ -246,9 +246,13 @@ def _is_version(name: str) -> bool:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether *entry* is a folder; True if this cannot be found out, so that it is read."""
+    """
+    Return whether *entry* is a folder, or may be one.
+
+    The target of a link may be on a file system that is not mounted: then what is served stays.
+    """
     try:
-        return entry.is_dir()
+        return entry.is_dir() or (entry.is_symlink() and not Path(entry).exists())
     except OSError:
         return True
 
@@ -261,9 +265,9 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     """
     try:
         listed, files = _list(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
     except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not folder.is_symlink():
+            return False
         model.last = replace(model.last, problem=f"{folder.name}: {error.strerror}")
         return True
     names = [name for name in listed if _is_version(name)]
@@ -281,10 +285,7 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     problems += [
         f"{folder.name}: {name} is ignored beside {folders[int(name)]}" for name in ignored
     ]
-    problems += [
-        f"{folder.name}: {name} is no folder, or a link to none"
-        for name in filter(_is_version, files)
-    ]
+    problems += [f"{folder.name}: {name} is no folder" for name in filter(_is_version, files)]
     files = [name for name in files if name != SERVING_TOML and not _is_version(name)]
     if files and not folders:
         place = Path(folder.parent.name, folder.name, "1")
