@@ -128,6 +128,8 @@ def test_a_large_array_is_written_in_pieces_with_the_same_text(
     expected = orjson.dumps({"a": {"b": array}}, option=orjson.OPT_SERIALIZE_NUMPY)
     assert write_json({"a": {"b": array}}) == expected
     assert write_json({"a": {"b": array}}, tokens=True) == expected
+    beside = [{"a": array, "b": ["\0", array]}, array[:2]]
+    assert write_json(beside) == orjson.dumps(beside, option=orjson.OPT_SERIALIZE_NUMPY)
     if dtype.startswith("float") and array.size:
         array.flat[[0, -1]] = np.nan, -np.inf
         text = write_json([array], tokens=True)

@@ -8,6 +8,8 @@ Pure; may run in any thread.  May not import Twisted.
 
 import json
 from codecs import BOM_UTF8
+from collections.abc import Iterator
+from io import BytesIO
 from json import detect_encoding
 from math import isfinite, isnan
 
@@ -23,6 +25,9 @@ _HEAD_BYTES = 64
 #: The most bytes of an array that are written without a chance for other threads to run: 16,384
 #: numbers of float32 take 0.4 ms.
 MAX_BYTES_WRITTEN_AT_ONCE = 64 * 1024
+
+#: Where a large array is inserted; JSON escapes this byte.
+_PLACE = b"\0"
 
 #: Texts that orjson refuses and Python's json reads, each after the texts that it is a part of.
 _TOKENS = (b"-Infinity", b"Infinity", b"NaN")
@@ -49,11 +54,8 @@ def read_json(body: bytes, *, tokens: bool = False) -> object:
     Raises `FeedError` with line and column if *body* is no JSON, has another encoding, has a number
     too large for float64, or is nested deeper than 1,000 lists and objects.
     """
-    encoding = detect_encoding(body[:_HEAD_BYTES])
-    if encoding == "utf-8-sig":
-        body = body.removeprefix(BOM_UTF8)
-    elif encoding != "utf-8":
-        raise FeedError(f"the body is JSON in {encoding.upper()}; send it in UTF-8")
+    if body[:1] != b"{" or body[1:2] == b"\0":
+        body = _in_utf8(body)
     if len(body) >= MIN_LIST_BYTES and (content := read_number_lists(body)) is not None:
         return content
     try:
@@ -73,7 +75,19 @@ def write_json(content: object, *, tokens: bool = False, newline: bool = False) 
     *tokens* as NaN, Infinity and -Infinity.
     """
     option = orjson.OPT_SERIALIZE_NUMPY | (orjson.OPT_APPEND_NEWLINE if newline else 0)
-    return orjson.dumps(_prepared(content, tokens), option=option)
+    if not tokens and not _has_large_array(content):
+        return orjson.dumps(content, option=option)
+    large: list[np.ndarray] = []
+    first, *others = orjson.dumps(_prepared(content, tokens, large), option=option).split(_PLACE)
+    if not large:
+        return first
+    # Its memory grows in place, while the join of a list would copy all pieces.
+    written = BytesIO()
+    written.write(first)
+    for array, other in zip(large, others, strict=True):
+        written.writelines(_pieces(array, tokens))
+        written.write(other)
+    return written.getvalue()
 
 
 def as_list(value: object) -> list[object] | None:
@@ -85,6 +99,16 @@ def as_list(value: object) -> list[object] | None:
     if isinstance(value, NumberList):
         return value.as_list()
     return value if isinstance(value, list) else None
+
+
+def _in_utf8(body: bytes) -> bytes:
+    """Return *body* without a byte order mark; raises `FeedError` for other encodings."""
+    encoding = detect_encoding(body[:_HEAD_BYTES])
+    if encoding == "utf-8-sig":
+        return body.removeprefix(BOM_UTF8)
+    if encoding != "utf-8":
+        raise FeedError(f"the body is JSON in {encoding.upper()}; send it in UTF-8")
+    return body
 
 
 def _no_json(error: ValueError) -> FeedError:
@@ -111,38 +135,63 @@ def _read_tokens(body: bytes) -> object:
         raise _no_json(error) from None
 
 
-def _prepared(content: object, tokens: bool) -> object:
+def _has_large_array(content: object) -> bool:
     """
-    Return *content*, with ready JSON for its large arrays.
+    Whether *content* has an array that is written in pieces.
 
-    With *tokens*, also for the parts that have values that are not finite.
+    Lists are searched if they begin with an object or an array: a list of values may be long.
     """
-    match content:
-        case dict():
-            return {name: _prepared(value, tokens) for name, value in content.items()}
-        case np.ndarray() if tokens or content.nbytes > MAX_BYTES_WRITTEN_AT_ONCE:
-            return orjson.Fragment(_array_text(content, tokens))
-        case list() | tuple() if tokens:
-            return [_prepared(value, tokens) for value in content]
-        case float() | np.floating() if tokens and not isfinite(content):
-            return orjson.Fragment(_token(content))
+    if isinstance(content, dict):
+        return any(map(_has_large_array, content.values()))
+    if isinstance(content, list) and content and isinstance(content[0], dict | np.ndarray):
+        return any(map(_has_large_array, content))
+    return isinstance(content, np.ndarray) and content.nbytes > MAX_BYTES_WRITTEN_AT_ONCE
+
+
+def _prepared(content: object, tokens: bool, large: list[np.ndarray]) -> object:
+    """
+    Return *content* with `_PLACE` for each large array, which is added to *large*.
+
+    With *tokens*, values that are not finite are ready JSON.
+    """
+    if isinstance(content, dict):
+        return {name: _prepared(value, tokens, large) for name, value in content.items()}
+    if isinstance(content, np.ndarray):
+        if content.nbytes > MAX_BYTES_WRITTEN_AT_ONCE:
+            large.append(content)
+            return orjson.Fragment(_PLACE)
+        return orjson.Fragment(_array_text(content, tokens)) if tokens else content
+    if isinstance(content, list | tuple):
+        return [_prepared(value, tokens, large) for value in content]
+    if tokens and isinstance(content, float | np.floating) and not isfinite(content):
+        return orjson.Fragment(_token(content))
     return content
 
 
-def _array_text(array: np.ndarray, tokens: bool) -> bytes:
+def _pieces(array: np.ndarray, tokens: bool) -> Iterator[bytes | memoryview]:
     """
-    Return *array* as JSON, written in pieces of at most `MAX_BYTES_WRITTEN_AT_ONCE`.
+    Yield *array* as JSON, in pieces of at most `MAX_BYTES_WRITTEN_AT_ONCE` bytes of the array.
 
     Other threads may run between two pieces.
     """
     if array.nbytes <= MAX_BYTES_WRITTEN_AT_ONCE:
-        text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
-        return _null_replaced(text, array) if tokens and b"null" in text else text
-    if len(array) == 1:
-        return b"[%b]" % _array_text(array[0], tokens)
-    rows = max(1, MAX_BYTES_WRITTEN_AT_ONCE * len(array) // array.nbytes)
-    pieces = [_array_text(array[row : row + rows], tokens) for row in range(0, len(array), rows)]
-    return b"[%b]" % b",".join([piece[1:-1] for piece in pieces])
+        yield _array_text(array, tokens)
+        return
+    rows = MAX_BYTES_WRITTEN_AT_ONCE * len(array) // array.nbytes
+    yield b"["
+    for row in range(0, len(array), max(1, rows)):
+        if row:
+            yield b","
+        if rows > 1:
+            yield memoryview(_array_text(array[row : row + rows], tokens))[1:-1]
+        else:
+            yield from _pieces(array[row], tokens)
+    yield b"]"
+
+
+def _array_text(array: np.ndarray, tokens: bool) -> bytes:
+    text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    return _null_replaced(text, array) if tokens and b"null" in text else text
 
 
 def _null_replaced(text: bytes, array: np.ndarray) -> bytes:
