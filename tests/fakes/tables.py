@@ -5,13 +5,14 @@ import json
 import tomllib
 import zlib
 from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 TABLES = Path(__file__).parents[1] / "tables"
 
-_CODERS = {"gzip": gzip.compress, "deflate": zlib.compress}
+_CODERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
 
 
 @dataclass(frozen=True, slots=True)

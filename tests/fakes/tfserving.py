@@ -192,7 +192,7 @@ def numpy_model(name: str, version: str, clock: Clock) -> ServedModel:
     """Return the model *name* of `MODELS`, with batches of four rows."""
     table = MODELS[name]
     signatures = {each.name: each for each, _ in table}
-    queues = fake_queues(1 << 16)
+    queues = fake_queues(1 << 10)
     for each in signatures.values():
         queues.learn(blank_feed(each), 4 if each.batched else 1, {})
     lane = NumpyLane({each.name: compute for each, compute in table})
@@ -224,8 +224,8 @@ class TFServingServer:
 
     def __init__(self) -> None:
         clock = Clock()
-        self._threads, self._calls = ManualThreads(), Calls()
-        pool = DecodePool(self._calls, 1, pool=self._threads, clock=clock.seconds)
+        self.threads, self._calls = ManualThreads(), Calls()
+        pool = DecodePool(self._calls, 1, pool=self.threads, clock=clock.seconds)
         pool.start()
         self.models = Models(lambda: "loading")
         self.models.starting = False
@@ -257,10 +257,14 @@ class TFServingServer:
         """Send the request of *pair*; return its client once it is answered."""
         client = self.server.connect()
         client.send(request(pair.method, pair.path, pair.sent, pair.sent_headers))
-        while self._threads.queue:
-            self._threads.step()
-            self._calls.drain()
+        self.work()
         return client
+
+    def work(self) -> None:
+        """Let the decode thread do all its jobs."""
+        while self.threads.queue:
+            self.threads.step()
+            self._calls.drain()
 
     def answer(self, pair: Pair) -> Answer:
         """Send the request of *pair*, and return its answer."""

@@ -15,7 +15,7 @@ from model.execution.decode_pool import DecodePool
 from server.api.inference_api import InferenceAPI
 from server.api.tfserving.dialect import body_of, dialect, is_small
 from server.api.tfserving.paths import Target, inference_target, malformed, shown_target
-from server.api.tfserving.reports import metadata_content, no_versions, status_content
+from server.api.tfserving.reports import metadata_content, not_known, status_content
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
 from server.inference import Inference
@@ -83,7 +83,7 @@ class TFServingAPI:
         if report is None and self._models.starting:
             self._models.find(target.name)  # raises the reason why it is not ready
         if report is None or not report.versions:
-            raise no_versions(target.name)
+            raise not_known(target)
         return succeed(_json(status_content(report, target)))
 
     def preflight(self, head: Head) -> object:

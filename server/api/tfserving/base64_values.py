@@ -8,6 +8,7 @@ from base64 import b64decode, b64encode
 from binascii import Error
 
 from server.api.json_text import as_list
+from server.api.tfserving.tensor_types import MAX_RANK
 
 _SPACE = {ord(each): None for each in " \t\r\n\v\f"}
 
@@ -26,15 +27,15 @@ def base64_bytes(text: str) -> bytes | None:
         return None
 
 
-def with_plain_base64(value: object) -> object:
+def with_plain_base64(value: object, depth: int = MAX_RANK) -> object:
     """
     Return *value*, parsed JSON, with all base64 in its lists written without spaces, and padded.
 
-    What is no base64 stays as it is.
+    What is no base64 stays as it is, and what is nested deeper than *depth* lists.
     """
-    items = as_list(value)
+    items = as_list(value) if depth > 0 else None
     if items is not None:
-        return [with_plain_base64(item) for item in items]
+        return [with_plain_base64(item, depth - 1) for item in items]
     if isinstance(value, dict) and is_base64(value):
         content = base64_bytes(value["b64"])
         return value if content is None else {"b64": b64encode(content).decode()}

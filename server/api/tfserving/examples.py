@@ -30,7 +30,6 @@ class Feature:
 
     kind: Kind | None  #: None without values
     values: Sequence[bytes | float]
-    is_list: bool  #: whether JSON has a list, not a single value
 
 
 #: The features of one example, by name.
@@ -54,7 +53,7 @@ def _feature(name: str, content: object) -> Feature:
             raise invalid(f"Unexpected element type in feature: {name} expecting type: {kind}")
         kind = its_kind
         values.append(value)
-    return Feature(kind, values, items is not None)
+    return Feature(kind, values)
 
 
 def _value(name: str, item: object) -> tuple[Kind, bytes | float]:
@@ -62,7 +61,7 @@ def _value(name: str, item: object) -> tuple[Kind, bytes | float]:
         case str():
             return "bytes", item.encode(errors="replace")
         case bool():
-            return "int64", int(item)
+            return "int64", item
         case int() if item in _INT64:
             return "int64", item
         case int() if item in _UINT64:
@@ -91,17 +90,27 @@ def arrays_of_examples(signature: Signature, examples: Sequence[Example]) -> dic
 
 
 def _column(spec: TensorSpec, examples: Sequence[Example]) -> np.ndarray:
-    rows = []
+    """Return the values of the feature that *spec* is named for, a row for each example."""
+    rows: list[Sequence[bytes | float]] = []
     for at, example in enumerate(examples):
         feature = example.get(spec.name)
         if feature is None:
             raise invalid(f"Example {at} has no feature {spec.name!r}, which the signature takes")
-        rows.append([*feature.values] if feature.is_list else feature.values[0])
-    if spec.dtype == STRING:
-        return np.array(rows, STRING)
-    array = array_of(spec, rows, finite=False)
-    # A list of one value is a row of a signature whose rows are numbers.
-    return array[:, 0] if spec.shape == (None,) and array.shape[1:] == (1,) else array
+        if (feature.kind == "bytes") != (spec.dtype == STRING):
+            raise invalid(
+                f"Example {at}: feature {spec.name!r} is {feature.kind or 'empty'}, "
+                f"the signature takes {spec.type_name}"
+            )
+        rows.append(feature.values)
+        if len(feature.values) != len(rows[0]):
+            raise invalid(
+                f"Example {at}: feature {spec.name!r} has {len(feature.values)} values, "
+                f"that of example 0 has {len(rows[0])}"
+            )
+    is_string = spec.dtype == STRING
+    array = np.array(rows, STRING) if is_string else array_of(spec, rows, finite=False)
+    # A feature is always a list; a row of one number may be a number.
+    return array[:, 0] if spec.row_shape == () and array.shape[1] == 1 else array
 
 
 # --- the wire format of tf.train.Example

@@ -13,10 +13,7 @@ from server.api.json_text import as_list
 from server.api.tfserving.base64_values import base64_bytes, is_base64
 from server.api.tfserving.errors import invalid
 from server.api.tfserving.shown_json import kind_of, shown
-from server.api.tfserving.tensor_types import accepts, type_name
-
-#: Deeper lists are left to the error of `array_of`.
-_MAX_RANK = 64
+from server.api.tfserving.tensor_types import MAX_RANK, accepts, type_name
 
 
 class _Refused(Exception):
@@ -92,13 +89,17 @@ def _listed(shape: tuple[int, ...]) -> str:
 
 
 def _checked(spec: TensorSpec, value: object) -> tuple[int, ...]:
-    """Return the shape of *value*; raises `_Refused` for the first part that does not fit."""
+    """
+    Return the shape of *value*; raises `_Refused` for the first part that does not fit.
+
+    A value of more than `MAX_RANK` nested lists is left to the error of `array_of`.
+    """
     shape: list[int] = []
     first = value
-    while (items := as_list(first)) is not None and len(shape) <= _MAX_RANK:
+    while (items := as_list(first)) is not None and len(shape) <= MAX_RANK:
         shape.append(len(items))
         first = items[0] if items else None
-    if len(shape) <= _MAX_RANK:
+    if len(shape) <= MAX_RANK:
         _check_part(spec, value, 0, shape)
     return tuple(shape)
 

@@ -38,11 +38,11 @@ def status_content(report: ModelReport, target: Target) -> dict[str, object]:
     if target.version is not None:
         versions = tuple(it for it in versions if it.version == target.version)
         if not versions:
-            raise HTTPError(404, f"Could not find version {target.version} of model {report.name}")
+            raise not_known(target)
     elif target.label is not None:
         versions = tuple(it for it in versions if target.label in it.labels)
         if not versions:
-            raise target.not_found()
+            raise not_known(target)
     return {
         "model_version_status": [_version_content(it) for it in versions],
         "name": report.name,
@@ -50,9 +50,12 @@ def status_content(report: ModelReport, target: Target) -> dict[str, object]:
     }
 
 
-def no_versions(name: str) -> HTTPError:
-    """Return the error for the status of a model that is not known."""
-    return HTTPError(404, f"Could not find any versions of model {name}")
+def not_known(target: Target) -> HTTPError:
+    """Return the error for the status of a model, a version or a label that is not known."""
+    if target.label is not None:
+        return target.not_found()
+    versions = "any versions" if target.version is None else f"version {target.version}"
+    return HTTPError(404, f"Could not find {versions} of model {target.name}")
 
 
 def _version_content(version: VersionReport) -> dict[str, object]:

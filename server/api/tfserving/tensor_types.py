@@ -8,6 +8,9 @@ import numpy as np
 
 from model.signature import STRING
 
+#: Most nested lists of a tensor.
+MAX_RANK = 64
+
 _NAMES = {
     STRING.name: "string",
     "float16": "half",
