@@ -133,6 +133,42 @@ def test_images_share_batches_with_those_of_other_dialects() -> None:
     assert orjson.loads(ours.body) == {"predictions": scores.tolist()}  # type: ignore[attr-defined]  # an answer
 
 
+# --- large lists
+
+LONG = [float(number) for number in range(2500)]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "answer"),
+    [
+        ({"instances": [LONG, LONG]}, 200, {"predictions": [3123750.0] * 2}),
+        ({"instances": [{"x": LONG}, {"x": LONG}]}, 200, {"predictions": [3123750.0] * 2}),
+        ({"instances": [{"x": LONG}, {"x": [1.0] * 2500}]}, 200,
+            {"predictions": [3123750.0, 2500.0]}),
+        ({"inputs": [LONG]}, 200, {"outputs": [3123750.0]}),
+        ({"inputs": {"x": [LONG]}}, 200, {"outputs": [3123750.0]}),
+        ({"instances": [{"x": LONG}, {"x": LONG[1:]}]}, 400, {"error":
+            "Failed to process element: 1 key: x of 'instances' list. Error: INVALID_ARGUMENT: "
+            "Expecting tensor size: 2500 but got: 2499"}),
+        ({"instances": [{"x": LONG}, {"x": "a"}]}, 400, {"error":
+            "Failed to process element: 1 key: x of 'instances' list. Error: INVALID_ARGUMENT: "
+            'JSON Value: "a" Type: String is not of expected type: float'}),
+        ({"instances": [LONG], "inputs": [LONG]}, 400, None),
+    ],
+)  # fmt: skip
+def test_a_large_list_of_numbers_is_a_list_like_any_other(
+    content: dict[str, object], status: int, answer: object
+) -> None:
+    """However it is parsed."""
+    served = TFServingServer()
+    client = served.server.connect()
+    body = orjson.dumps({**content, "signature_name": "long"})
+    client.send(request("POST", ROW[0], body))
+    served.work()
+    assert client.answer.status == status, client.answer.body
+    assert answer in (None, client.answer.json())
+
+
 # --- hostile bodies
 
 

@@ -93,6 +93,10 @@ MODELS: Mapping[str, Sequence[tuple[Signature, Compute]]] = {
             signature([spec("x", "float32", 2, 2)], [spec("y", "float32", 2, 2)], "matrices"),
             lambda x: (x,),
         ),
+        (
+            signature([spec("x", "float32", None)], [spec("sum", "float32")], "long"),
+            lambda x: (x.sum(axis=1),),
+        ),
     ],
     "several": [
         (

@@ -19,7 +19,7 @@ from server.api.tfserving.documents import Body, Document
 from server.api.tfserving.errors import invalid, write_error
 from server.api.tfserving.examples import arrays_of_examples
 from server.api.tfserving.paths import inference_target
-from server.api.tfserving.tensors import Columns, arrays_of, columns_of, is_row_format
+from server.api.tfserving.tensors import Columns, arrays_of, columns_of, is_opaque, is_row_format
 from server.call import Call, Outputs, RequestOptions
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
@@ -93,6 +93,8 @@ def _images_in(model: ServedModel, signature: Signature, columns: Columns) -> li
     if not takes_strings and not model.takes_images_for(signature):
         return []
     value = columns[spec.name]
+    if is_opaque(value):
+        return []
     items = as_list(value)
     if items and not isinstance(items[0], str | dict):
         return []

@@ -66,7 +66,14 @@ def columns_of(signature: Signature, content: Mapping[str, object]) -> Columns:
     return {signature.inputs[0].name: inputs}
 
 
+def is_opaque(value: object) -> bool:
+    """Whether *value*, parsed JSON, is a list of numbers alone that `as_list` would take apart."""
+    return value is not None and not isinstance(value, list | dict | str | int | float)
+
+
 def _columns_of_rows(signature: Signature, content: Mapping[str, object]) -> Columns:
+    if is_opaque(content["instances"]) and len(signature.inputs) == 1:
+        return {signature.inputs[0].name: content["instances"]}
     rows = as_list(content["instances"])
     if rows is None:
         raise invalid(f"JSON Value: {shown(content)} Expecting 'instances' to be an list/array")
@@ -105,6 +112,11 @@ def arrays_of(
 
 
 def _array(spec: TensorSpec, value: object) -> np.ndarray:
+    if isinstance(value, list) and any(map(is_opaque, value)):
+        arrays = [array_of(spec, row, finite=False) for row in value]
+        if len({array.shape for array in arrays}) > 1:
+            raise FeedError(f"input {spec.name!r}: the rows differ in shape")
+        return np.stack(arrays)
     try:
         return array_of(spec, value, finite=False)
     except FeedError:
