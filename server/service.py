@@ -34,6 +34,7 @@ from server.api.models_api import ModelsAPI, Permit
 from server.api.native import NATIVE
 from server.api.permit import PermitToken, permit_any, permit_none
 from server.api.status import StatusAPI
+from server.api.tfserving.api import TFServingAPI
 from server.clock import MonotonicTime
 from server.golden import GOLDEN, prove, read_golden
 from server.heartbeat import Heartbeat
@@ -197,7 +198,15 @@ class InferenceService(Service):
         models = ModelsAPI(
             self.models, self._changes, self.dialect, permit=permit, seconds=self.clock.seconds
         )
+        tfserving = TFServingAPI(
+            self.models,
+            self._changes.reports,
+            self.pool,
+            max_bytes=self.connections.limits.max_body,
+            seconds=self.clock.seconds,
+        )
         return (
+            *tfserving.routes(),
             Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),
             *models.routes(),
             Route("GET", "/healthz", health.healthz),

@@ -1,0 +1,31 @@
+"""
+Write errors in the form of TensorFlow Serving: `{"error": "..."}`, indented by four spaces.
+
+Pure.
+"""
+
+import json
+from collections.abc import Mapping
+
+from server.http.error_statuses import HTTPError, refusal_for
+from server.http.messages import HTTPResponse
+
+
+def invalid(message: str) -> HTTPError:
+    """Return the 400 with *message*, which may have several lines, unlike that of a `FeedError`."""
+    return HTTPError(400, message)
+
+
+def write_error(
+    error: BaseException | None, _: str, headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
+    """
+    Return the answer for *error*, with *headers* added; the statuses are the native ones.
+
+    The request id is a header alone.
+    """
+    refusal = refusal_for(error)
+    text = json.dumps({"error": refusal.message}, indent=4, ensure_ascii=False)
+    return HTTPResponse(
+        refusal.status, text.encode(errors="replace"), {**refusal.headers, **(headers or {})}
+    )
