@@ -111,6 +111,20 @@ def test_values_become_arrays_of_the_dtype(dtype: str, value: object, expected: 
     assert array.tolist() == expected
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_infinities_are_accepted_where_the_dialect_has_them(dtype: str) -> None:
+    """A number too large for the dtype becomes an infinity; values of other types are refused."""
+    value = [[math.nan, math.inf], [-math.inf, -1.7e308]]
+    array = array_of(tensor(dtype), value, finite=False)
+    least = -1.7e308 if dtype == "float64" else -math.inf
+    assert array.dtype == tensor(dtype).dtype
+    assert repr(array.tolist()) == f"[[nan, inf], [-inf, {least}]]"
+    assert " at [0, 0]: expected numbers that fit" in refusal(tensor(dtype), value)
+    for other in (True, None, "NaN"):
+        with pytest.raises(FeedError, match="expected numbers"):
+            array_of(tensor(dtype), [math.nan, other], finite=False)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("value", "shape"),

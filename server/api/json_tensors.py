@@ -11,16 +11,14 @@ the native dialect's envelope.  A refused value raises `FeedError`, in one short
 """
 
 from base64 import b64decode, b64encode
-from codecs import BOM_UTF8
 from collections.abc import Sequence
 from functools import cache
-from json import detect_encoding
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from model.signature import STRING, FeedError, Signature, TensorSpec
+from server.api.json_text import read_json, write_json
 
 #: The Python types of the JSON values that an input accepts, by the name of its dtype.
 _ACCEPTED_TYPES: dict[str, frozenset[type]] = {
@@ -39,21 +37,8 @@ _MAX_RANK = 64
 #: Characters of a client's value that an error message repeats.
 _MAX_QUOTED_CHARS = 40
 
-#: The number of first bytes that decide the encoding; a multiple of 4, so that no character is cut.
-_HEAD_BYTES = 64
-
 #: The array for an unknown input name, which `Signature.feed` refuses by that name.
 _UNKNOWN_INPUT = np.empty(0)
-
-
-def begins_object(head: bytes) -> bool:
-    """
-    Whether *head*, the first bytes of a body, begins a JSON object in UTF-8, UTF-16 or UTF-32.
-    """
-    if head[:1] == b"{":
-        return True
-    text = head[:_HEAD_BYTES].decode(detect_encoding(head), "replace")
-    return text.lstrip().startswith("{")
 
 
 def parse_request(body: bytes) -> tuple[str | None, object]:
@@ -63,15 +48,7 @@ def parse_request(body: bytes) -> tuple[str | None, object]:
     The first is None if the key is absent.  Raises `FeedError` for invalid JSON, with line and
     column, and for a wrong envelope.
     """
-    encoding = detect_encoding(body[:_HEAD_BYTES])
-    if encoding == "utf-8-sig":
-        body = body.removeprefix(BOM_UTF8)
-    elif encoding != "utf-8":
-        raise FeedError(f"the body is JSON in {encoding.upper()}; send it in UTF-8")
-    try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise FeedError(f"the body is no JSON: {error}") from None
+    content = read_json(body)
     if not isinstance(content, dict):
         raise FeedError(f"the body: expected an object, got {_describe(content)}")
     for key in content:
@@ -110,13 +87,14 @@ def arrays_of(signature: Signature, inputs: object) -> dict[str, np.ndarray]:
     }
 
 
-def array_of(spec: TensorSpec, value: object) -> np.ndarray:
+def array_of(spec: TensorSpec, value: object, *, finite: bool = True) -> np.ndarray:
     """
-    Return *value*, as parsed by orjson, in the dtype of *spec*; its shape is not checked.
+    Return *value*, as `read_json` returns it, in the dtype of *spec*; its shape is not checked.
 
     The array is C-contiguous and a copy.  An empty list is the last axis: `[]` has shape [0].
     Integer dtypes accept whole numbers in their range, not 1.0; float dtypes accept numbers that
-    stay finite, and round them to the nearest value; only bool accepts true and false.  A string
+    stay finite, and round them to the nearest value; with *finite* false, numbers too large become
+    infinities, and NaN and infinities are accepted.  Only bool accepts true and false.  A string
     becomes its bytes in UTF-8; `{"b64": "..."}` becomes any bytes.
 
     Raises `FeedError` with the position of the first value that does not fit; for lists that differ
@@ -137,7 +115,7 @@ def array_of(spec: TensorSpec, value: object) -> np.ndarray:
         return _strings(spec, leaves)
     if spec.dtype.kind in "iu":
         return _integers(spec, leaves)
-    return leaves.astype(bool) if spec.dtype.kind == "b" else _floats(spec, leaves)
+    return leaves.astype(bool) if spec.dtype.kind == "b" else _floats(spec, leaves, finite)
 
 
 def encode_outputs(outputs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) -> bytes:
@@ -148,18 +126,16 @@ def encode_outputs(outputs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) 
     can hold these dtypes: `arrays_of` has checked that before the run.
     """
     values = {spec.name: value_of(spec, array) for spec, array in zip(outputs, arrays, strict=True)}
-    return orjson.dumps(
-        {"outputs": values}, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-    )
+    return write_json({"outputs": values}, newline=True)
 
 
 def value_of(spec: TensorSpec, array: np.ndarray) -> object:
     """
-    Return *array*, of any shape and layout, as a value for orjson with OPT_SERIALIZE_NUMPY.
+    Return *array*, of any shape and layout, as a value for `write_json`.
 
-    NaN and infinities are written as null, bfloat16 as float32, bytes as a string if they are
-    UTF-8, else as `{"b64": "..."}`.  The elements of an *array* of bytes may be Python objects or
-    of numpy's dtype S; plain bytes are accepted as an array without axes.
+    bfloat16 is written as float32, bytes as a string if they are UTF-8, else as `{"b64": "..."}`.
+    The elements of an *array* of bytes may be Python objects or of numpy's dtype S; plain bytes are
+    accepted as an array without axes.
     """
     if spec.dtype == STRING:
         return np.asarray(_TEXTS(np.asarray(array, STRING)), STRING).tolist()
@@ -209,12 +185,12 @@ def _integers(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
     raise _value_error(spec, leaves, (leaves >= range_.min) & (leaves <= range_.max))
 
 
-def _floats(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
+def _floats(spec: TensorSpec, leaves: np.ndarray, finite: bool) -> np.ndarray:
     with np.errstate(all="ignore"):
         array = leaves.astype(_converted_as(spec.dtype)).astype(spec.dtype, copy=False)
-        finite = np.isfinite(array)
-    if not finite.all():
-        raise _value_error(spec, leaves, finite)
+        fits = np.isfinite(array) if finite else None
+    if fits is not None and not fits.all():
+        raise _value_error(spec, leaves, fits)
     return array
 
 

@@ -20,6 +20,7 @@ from server.api import json_tensors
 from server.api.dialect import Dialect
 from server.api.forms import boundary_in, check_is_no_form, image_in
 from server.api.image_body import begins_image, is_image_in_json
+from server.api.json_text import begins_object
 from server.api.native_feeds import CURL_HINT, image_feed, tensor_feed, with_curl_hint
 from server.api.samples import sample_feed, sample_request
 from server.call import Call, Outputs, RequestOptions
@@ -116,7 +117,7 @@ def is_json(body: bytes, content_type: ContentType) -> bool:
     False for a multipart form.
     The Content-Type is not required, because ``curl -d`` sends another one.
     """
-    if json_tensors.begins_object(body[:64]):
+    if begins_object(body[:64]):
         return True
     # A form with the Content-Type of JSON is not JSON: its error reports the wrong Content-Type.
     return content_type.kind == "application/json" and boundary_in(body) is None
