@@ -59,7 +59,7 @@ def test_it_listens_before_it_loads(harness: ServiceHarness) -> None:
     client = harness.connect()
     client.send(POST)
     assert client.answer.status == 503
-    assert client.answer.error == "no model is ready: starting"
+    assert client.answer.error == "the server is not ready: starting"
     assert client.answer.headers["retry-after"] == "1"
     assert client.is_open()
     assert harness.readyz() == (503, {"ready": False, "state": "starting", "progress": "starting"})

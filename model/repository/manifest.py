@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,53 @@ def check_file(folder: Path, path: str, expected: FileDigest) -> None:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 != expected.sha256:
         raise FileDiffersError(f"{shown_path(path)} has SHA-256 {sha256}, not {expected.sha256}")
+
+
+def size_difference(folder: Path, sizes: Mapping[str, int]) -> tuple[str, str]:
+    """
+    Return how *sizes* differ from the manifest in *folder*, and a file that it does not list.
+
+    *sizes* are the bytes of all files in *folder*, by relative path.  Each of the two is one line,
+    empty if there is nothing to state.  Raises OSError if the manifest cannot be read.
+    """
+
+    def compare(listed: Mapping[str, FileDigest]) -> None:
+        for path, expected in listed.items():
+            if path not in sizes:
+                raise FileDiffersError(f"{shown_path(path)} is missing")
+            check_size(path, sizes[path], expected)
+
+    difference, listed = _difference(folder, compare)
+    return difference, "" if difference else min(sizes.keys() - listed - {MANIFEST}, default="")
+
+
+def hash_difference(folder: Path) -> str:
+    """
+    Return how the files in *folder* differ from its manifest, in one line; empty if they do not.
+
+    Reads all files that it lists.  Raises OSError if one of them cannot be read.
+    """
+
+    def compare(listed: Mapping[str, FileDigest]) -> None:
+        for path, expected in listed.items():
+            check_file(folder, path, expected)
+
+    difference, _ = _difference(folder, compare)
+    return difference
+
+
+def _difference(
+    folder: Path, compare: Callable[[Mapping[str, FileDigest]], None]
+) -> tuple[str, Set[str]]:
+    """Return the difference that *compare* raises, and the paths that the manifest lists."""
+    try:
+        listed = listed_files(read_manifest(folder))
+        compare(listed)
+    except ManifestError as error:
+        return f"{MANIFEST} cannot be read: {error}", frozenset()
+    except FileDiffersError as error:
+        return f"differs from {MANIFEST}: {error}", frozenset()
+    return "", listed.keys()
 
 
 def _checked_path(path: str) -> str:

@@ -7,7 +7,8 @@ models with a character other than letters, digits, ".", "_" and "-", and versio
 number.
 
 A version with a ``manifest.json`` is complete if each file that it lists is there with its size and
-hash.  Other files, such as a ``model.toml`` or a ``golden.jsonl`` that was added, are allowed.  For
+hash; the hashes are computed by `RepositoryReader.check`, for the versions that may be served.
+Other files, such as a ``model.toml`` or a ``golden.jsonl`` that was added, are allowed.  For
 these, and for all files of a version without a manifest, the version waits until they are unchanged
 for `STABLE_SECONDS`, unless the folder was renamed into place, or was last changed long before the
 first read.  While a file with a leading dot is written, as rsync does, the version waits, too.
@@ -16,30 +17,28 @@ first read.  While a file with a leading dot is written, as rsync does, the vers
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from re import fullmatch
 from threading import Lock
 from typing import TypeAlias
 
 from model.errors import ModelError
-from model.repository.manifest import (
-    MANIFEST,
-    FileDiffersError,
-    ManifestError,
-    check_file,
-    check_size,
-    listed_files,
-    read_manifest,
-    shown_path,
-)
+from model.repository.manifest import MANIFEST, hash_difference, shown_path, size_difference
 from model.repository.serving_toml import SERVING_TOML, ServingFacts, read_serving_toml
 from model.repository.toml_keys import is_segment
 from model.repository.version_files import TEMPORARY_END, VersionFiles, read_files
 
 #: The time for which the files of a version without a manifest must be unchanged.
 STABLE_SECONDS = 4.0
+#: The first words of the reason for which such a version is incomplete.
+WAITS = "waits for"
+#: The reason for which a complete version is not loaded yet, before it is checked.
+CHECKING = f"its files are being compared with {MANIFEST}"
 #: The time since the last change after which the first read takes a version at once.
 SETTLED_SECONDS = 60.0
+#: The time after which a file that could not be read for its hash is read again.
+HASH_AGAIN_SECONDS = 60.0
 
 
 class RepositoryUnavailable(ModelError):
@@ -56,7 +55,8 @@ class VersionOnDisk:
     #: read, empty if they never could
     stamp: str
     size: int  #: bytes of all files, of those with the stamp
-    complete: bool
+    complete: bool  #: as far as is known, if the version is not `checked`
+    checked: bool = True  #: whether the hashes of its files are known, if it has a manifest
     reason: str = ""  #: the reason for which it is incomplete, in one line
 
 
@@ -74,6 +74,14 @@ class ModelOnDisk:
 Snapshot: TypeAlias = Mapping[str, ModelOnDisk]
 
 
+@dataclass(frozen=True, slots=True)
+class _Hashes:
+    """What the hashes of the files of a version have shown."""
+
+    difference: str  #: from the manifest, or the error of a read; empty if there is none
+    until: float = inf  #: when they are computed again, monotonic time in seconds
+
+
 @dataclass(slots=True)
 class _Seen:
     """What earlier reads found out about the files of a version while their stamp was equal."""
@@ -81,9 +89,10 @@ class _Seen:
     files: VersionFiles
     since: float  #: the first read with this stamp and activity, monotonic time in seconds
     settled: bool = False  #: the files were unchanged for long enough, or renamed into place
-    #: how the files differ from the manifest, empty if they do not; None until they are compared
+    #: how names and sizes differ from the manifest, empty if they do not; None until compared
     difference: str | None = None
     unlisted: str = ""  #: a file that the manifest does not list
+    hashes: _Hashes | None = None  #: None until they are computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,8 @@ class _Read:
     seconds: float  #: monotonic time
     settled_before: float  #: wall time in seconds; files that are older are settled
     renamed: frozenset[Path]
+    hashes: Mapping[tuple[Path, str], _Hashes]  #: those computed since the last read
+    ignored: set[str]  #: gets the names that are ignored, as paths below the root
 
 
 class RepositoryReader:
@@ -131,6 +142,10 @@ class RepositoryReader:
         self._is_first = True
         self._lock = Lock()
         self._renamed: set[Path] = set()
+        self._hashes: dict[tuple[Path, str], _Hashes] = {}  #: by path and stamp of the version
+        #: The names that the last read has ignored, as paths below the root; without those with a
+        #: leading dot or the end ".tmp".
+        self.ignored: frozenset[str] = frozenset()
 
     def renamed(self, path: Path) -> None:
         """
@@ -142,34 +157,54 @@ class RepositoryReader:
         with self._lock:
             self._renamed.add(path)
 
+    def check(self, version: VersionOnDisk) -> None:
+        """
+        Compare the hashes of the files of *version* with its manifest, for the next read.
+
+        Blocks for as long as it takes to read the files.  May be called on any thread, also while
+        another one reads.
+        """
+        try:
+            hashes = _Hashes(hash_difference(version.path))
+        except OSError as error:
+            again = self._seconds() + HASH_AGAIN_SECONDS
+            hashes = _Hashes(_text(version.path, error), again)
+        with self._lock:
+            self._hashes[version.path, version.stamp] = hashes
+
     def read(self) -> Snapshot:
         """
         Return what is on disk, by the names of the models.
 
-        Blocks on the disk, as long as it takes to hash all files that a new manifest lists.  All
-        calls must be on one thread.  Raises `RepositoryUnavailable` if the root cannot be listed,
-        or has no model although it had one at the last read; the next read goes on from there.
+        Blocks on the disk, and computes no hash of a file.  All calls must be on one thread.
+        Raises `RepositoryUnavailable` if the root cannot be listed, or has no model although it had
+        one at the last read; the next read goes on from there.
         """
-        names = self._names()
+        ignored: set[str] = set()
+        names = self._names(ignored)
         with self._lock:
             renamed, self._renamed = frozenset(self._renamed), set()
+            hashes, self._hashes = self._hashes, {}
         oldest = self._now() - SETTLED_SECONDS if self._is_first else float("-inf")
-        read = _Read(self._seconds(), oldest, renamed)
+        read = _Read(self._seconds(), oldest, renamed, hashes, ignored)
         models = {}
         for name in names:
             model = self._models.get(name) or _Model(ModelOnDisk(name, (), ServingFacts(), ""))
             if _read_model(self._root / name, model, read):
                 models[name] = model
         self._models = models
+        self.ignored = frozenset(ignored)
         self._is_first = False
         return {name: model.last for name, model in models.items()}
 
-    def _names(self) -> list[str]:
-        """Return the names of the models, sorted."""
+    def _names(self, ignored: set[str]) -> list[str]:
+        """Return the names of the models, sorted; add those of other folders to *ignored*."""
         try:
-            names = [name for name in _folders(self._root) if is_segment(name)]
+            folders, _ = _list(self._root)
         except OSError as error:
             raise RepositoryUnavailable(f"{self._root}: {error.strerror}") from error
+        names = [name for name in folders if is_segment(name)]
+        ignored.update(set(folders) - set(names))
         if self._models and not names:
             raise RepositoryUnavailable(
                 f"{self._root}: no model is left in it; is its file system mounted?"
@@ -177,14 +212,19 @@ class RepositoryReader:
         return sorted(names)
 
 
-def _folders(folder: Path) -> list[str]:
-    """Return the names in *folder* that are folders or links to folders, and not to be ignored."""
+def _list(folder: Path) -> tuple[list[str], list[str]]:
+    """
+    Return the names in *folder* of folders or links to folders, and those of files, sorted.
+
+    Without names that begin with "." or end in ".tmp".
+    """
+    folders: list[str] = []
+    files: list[str] = []
     with os.scandir(folder) as entries:
-        return [
-            entry.name
-            for entry in entries
-            if entry.name[0] != "." and not entry.name.endswith(TEMPORARY_END) and _is_folder(entry)
-        ]
+        for entry in entries:
+            if entry.name[0] != "." and not entry.name.endswith(TEMPORARY_END):
+                (folders if _is_folder(entry) else files).append(entry.name)
+    return sorted(folders), sorted(files)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -202,12 +242,14 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     A folder that cannot be listed keeps its last state, with a problem.
     """
     try:
-        names = [name for name in _folders(folder) if fullmatch(r"[0-9]{1,18}", name)]
+        listed, files = _list(folder)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        model.last = replace(model.last, problem=f"{folder}: {error.strerror}")
+        model.last = replace(model.last, problem=f"{folder.name}: {error.strerror}")
         return True
+    names = [name for name in listed if fullmatch(r"[0-9]{1,18}", name)]
+    read.ignored.update(f"{folder.name}/{name}" for name in set(listed) - set(names))
     folders: dict[int, str] = {}
     for name in sorted(names, key=lambda name: (int(name), len(name))):
         folders.setdefault(int(name), name)
@@ -218,7 +260,16 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     )
     problems = [model.serving.problem] if model.serving.problem else []
     ignored = sorted(set(names) - set(folders.values()))
-    problems += [f"{folder}: {name} is ignored beside {folders[int(name)]}" for name in ignored]
+    problems += [
+        f"{folder.name}: {name} is ignored beside {folders[int(name)]}" for name in ignored
+    ]
+    files = [name for name in files if name != SERVING_TOML]
+    if files and not folders:
+        place = Path(folder.parent.name, folder.name, "1")
+        problems.append(
+            f"{folder.name}: no version folder; move {shown_path(files[0])} and what is beside it, "
+            f"except {SERVING_TOML}, to {place}/"
+        )
     model.last = ModelOnDisk(
         folder.name, versions, model.serving.facts, model.serving.stamp, "; ".join(problems)
     )
@@ -248,7 +299,7 @@ def _read_serving(path: Path, model: _Model, seconds: float) -> _Serving:
     try:
         return _Serving(read_serving_toml(path), stamp)
     except ModelError as error:
-        return _Serving(last.facts, stamp, str(error))
+        return _Serving(last.facts, stamp, str(error).removeprefix(f"{path.parent.parent}/"))
 
 
 def _read_version(version: int, path: Path, seen: dict[str, _Seen], read: _Read) -> VersionOnDisk:
@@ -267,9 +318,18 @@ def _read_version(version: int, path: Path, seen: dict[str, _Seen], read: _Read)
         or files.changed <= read.settled_before
         or read.seconds - current.since >= STABLE_SECONDS
     )
+    current.hashes = read.hashes.get((path, files.stamp), current.hashes)
+    if current.hashes is not None and read.seconds >= current.hashes.until:
+        current.hashes = None
     reason = _reason(path, current)
     return VersionOnDisk(
-        version, path, files.stamp, _size(files), complete=not reason, reason=reason
+        version,
+        path,
+        files.stamp,
+        _size(files),
+        complete=not reason,
+        checked=bool(reason) or MANIFEST not in files.sizes or current.hashes is not None,
+        reason=reason,
     )
 
 
@@ -293,37 +353,15 @@ def _reason(path: Path, seen: _Seen) -> str:
     if MANIFEST in seen.files.sizes:
         if seen.difference is None:
             try:
-                _compare(path, seen)
+                seen.difference, seen.unlisted = size_difference(path, seen.files.sizes)
             except OSError as error:
                 return _text(path, error)
-        if seen.difference or not seen.unlisted:
-            return seen.difference or ""
+        if difference := seen.difference or (seen.hashes.difference if seen.hashes else ""):
+            return difference
+        if not seen.unlisted:
+            return ""
         waits_for = f"{shown_path(seen.unlisted)}, which {MANIFEST} does not list,"
-    return "" if seen.settled else f"waits for {waits_for} to be unchanged for {STABLE_SECONDS:g} s"
-
-
-def _compare(path: Path, seen: _Seen) -> None:
-    """
-    Note in *seen* how the files at *path* differ from their manifest.
-
-    Compares all sizes before it reads a file.  Raises OSError if a file cannot be read.
-    """
-    sizes = seen.files.sizes
-    try:
-        listed = listed_files(read_manifest(path))
-        for name, expected in listed.items():
-            if name not in sizes:
-                raise FileDiffersError(f"{shown_path(name)} is missing")  # noqa: TRY301 - handled below like other differences
-            check_size(name, sizes[name], expected)
-        for name, expected in listed.items():
-            check_file(path, name, expected)
-    except ManifestError as error:
-        seen.difference = f"{MANIFEST} cannot be read: {error}"
-    except FileDiffersError as error:
-        seen.difference = f"differs from {MANIFEST}: {error}"
-    else:
-        seen.difference = ""
-        seen.unlisted = min(sizes.keys() - listed.keys() - {MANIFEST}, default="")
+    return "" if seen.settled else f"{WAITS} {waits_for} to be unchanged for {STABLE_SECONDS:g} s"
 
 
 def _size(files: VersionFiles) -> int:
@@ -333,5 +371,7 @@ def _size(files: VersionFiles) -> int:
 def _text(path: Path, error: OSError) -> str:
     """Return *error*, which is about a file at or below *path*, in one line."""
     name = Path(error.filename or path)
-    within = name.relative_to(path) if name != path and name.is_relative_to(path) else name
+    within = Path(path.parent.name, path.name)
+    if name != path and name.is_relative_to(path):
+        within = name.relative_to(path)
     return f"{shown_path(str(within))}: {error.strerror}"

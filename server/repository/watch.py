@@ -2,10 +2,10 @@
 Notice changes of a repository at once, where the kernel reports them (inotify).
 
 Without these notices, as on a network file system, changes are found when the repository is read
-the next time.  Everything here runs on the reactor thread.
+the next time.  Everything here runs on the reactor thread and lists no folder, which may hang.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,28 @@ from twisted.internet.inotify import (
     IN_CLOSE_WRITE,
     IN_CREATE,
     IN_DELETE,
-    IN_ISDIR,
     IN_MOVED_FROM,
     IN_MOVED_TO,
     INotify,
 )
 from twisted.logger import Logger
 from twisted.python._inotify import INotifyError  # Twisted exports it nowhere else
+from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
 _log = Logger()
 
-_EVENTS = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE
+_ADDED = IN_CREATE | IN_MOVED_TO
+_EVENTS = _ADDED | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE
+
+
+class _Notices(INotify):
+    """An INotify that closes its descriptor once: Twisted closes it when a folder is deleted."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Called when it is stopped, or when a folder that it watches is deleted."""
+        if self.connected:
+            super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
 
 
 class RepositoryWatch:
@@ -45,23 +55,44 @@ class RepositoryWatch:
         self._renamed = renamed
         self._notice = notice
         self._inotify: INotify | None = None
+        self._names: set[str] = set()
+        self._refusal = ""  # the last one of the kernel
 
-    def start(self) -> None:
-        """Begin to watch; if the kernel refuses, log that and do nothing."""
+    def follow(self, names: Collection[str] | None) -> None:
+        """
+        Called after each read of the repository, with the *names* of its models.
+
+        Begins to watch unless these folders are watched already.  If the kernel refuses, that is
+        logged, and tried again at the next call.  None: the repository cannot be read, and perhaps
+        has another folder afterwards.
+        """
+        if names is None:
+            self.stop()
+        elif self._names != set(names) or self._inotify is None or not self._inotify.connected:
+            self._names = set(names)
+            self._start()
+
+    def _start(self) -> None:
+        self.stop()
         try:
-            inotify = self._inotify = INotify(self._reactor)
+            inotify: INotify = _Notices(self._reactor)  # type: ignore[no-untyped-call]  # Twisted's
+            self._inotify = inotify
             inotify.startReading()
             inotify.watch(FilePath(str(self._root)), _EVENTS, callbacks=[self._changed])
-            for path in self._root.iterdir():
-                # A folder that is gone since, or that cannot be read.
-                with suppress(OSError, INotifyError):
-                    if path.is_dir():
-                        inotify.watch(FilePath(str(path)), _EVENTS, callbacks=[self._changed])
         except (OSError, INotifyError) as error:
-            _log.info(
-                "changes in {root} are found by polling: {error}", root=self._root, error=error
-            )
+            if str(error) != self._refusal:
+                _log.info(
+                    "changes in {root} are found by polling: {error}", root=self._root, error=error
+                )
+            self._refusal = str(error)
             self.stop()
+            return
+        self._refusal = ""
+        for name in self._names:
+            # A folder that is gone since, or that cannot be read.
+            with suppress(OSError, INotifyError):
+                path = FilePath(str(self._root / name))
+                inotify.watch(path, _EVENTS, callbacks=[self._changed])
 
     def stop(self) -> None:
         """Watch no longer."""
@@ -74,13 +105,14 @@ class RepositoryWatch:
         changed = Path(path.asTextMode().path)
         if events & IN_MOVED_TO:
             self._renamed(changed)
-        if events & IN_ISDIR and changed.parent == self._root:
-            # Twisted would keep the watch of a folder that is gone, and watch no new one there.
+        if changed.parent == self._root and not events & IN_CLOSE_WRITE:
+            # Also called for a folder that is deleted, after which Twisted watches nothing.
+            # Twisted would keep the watch of a folder or link that is gone, and watch no new one.
             # Not in this callback: Twisted may remove a watch after it.
+            (self._names.add if events & _ADDED else self._names.discard)(changed.name)
             self._reactor.callLater(0, self._restart)
         self._notice()
 
     def _restart(self) -> None:
         if self._inotify is not None:
-            self.stop()
-            self.start()
+            self._start()
