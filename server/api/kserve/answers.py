@@ -61,7 +61,7 @@ def answer_of(model: ServedModel, envelope: Envelope, outputs: Outputs) -> HTTPR
     signature = outputs.signature
     places = {spec.name: index for index, spec in enumerate(signature.outputs)}
     entries: list[dict[str, object]] = []
-    binary: list[bytes | np.ndarray] = []
+    binary: list[bytes | memoryview] = []
     for wish in _wishes(signature, envelope):
         index = places[wish.name]
         spec, array = signature.outputs[index], np.asarray(outputs.arrays[index])

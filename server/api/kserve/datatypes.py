@@ -115,10 +115,10 @@ def _elements(name: str, count: int, body: bytes, start: int, stop: int) -> np.n
     return array
 
 
-def to_bytes(array: np.ndarray) -> bytes | np.ndarray:
-    """Return *array* as bytes, or as an array of bytes without a copy of a contiguous *array*."""
+def to_bytes(array: np.ndarray) -> bytes | memoryview:
+    """Return the bytes of *array*; a view of its memory if that is contiguous and no strings."""
     if array.dtype != STRING:
-        return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     pieces: list[bytes] = []
     for element in array.reshape(-1):
         pieces += (_LENGTH.pack(len(element)), element)

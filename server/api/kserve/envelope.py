@@ -11,6 +11,7 @@ from typing import cast
 
 from batcher.priority import Priority
 from model.signature import FeedError
+from server.api.json_text import as_list
 from server.api.kserve.datatypes import DATATYPES, MAX_AXES
 from server.api.request_options import MAX_TIMEOUT_MS
 from server.call import RequestOptions
@@ -103,14 +104,14 @@ def _input(value: object) -> InputTensor:
     name = _name(tensor, "an input")
     where = f"input {name[:80]!r}"
     datatype = tensor.get("datatype")
-    if datatype not in DATATYPES:
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise FeedError(f"{where}: invalid datatype {_shown(datatype)}")
-    shape = tensor.get("shape")
-    if not isinstance(shape, list) or len(shape) > MAX_AXES:
+    shape = as_list(tensor.get("shape"))
+    if shape is None or len(shape) > MAX_AXES:
         raise FeedError(f"{where}: expected as shape a list of up to {MAX_AXES} whole numbers")
-    for size in shape:
-        if type(size) is not int or not 0 <= size <= _MAX_AXIS:
-            raise FeedError(f"{where}: no axis of shape can have the size {_shown(size)}")
+    wrong = [it for it in shape if type(it) is not int or not 0 <= it <= _MAX_AXIS]
+    if wrong:
+        raise FeedError(f"{where}: no axis of shape can have the size {_shown(wrong[0])}")
     parameters = _parameters(tensor, where)
     if "shared_memory_region" in parameters:
         raise FeedError(f"{where}: this server has no shared memory; send the data")
@@ -120,7 +121,8 @@ def _input(value: object) -> InputTensor:
         raise FeedError(f"{where} has both data and binary_data_size")
     if byte_size is None and data is None:
         raise FeedError(f"{where} has neither data nor binary_data_size")
-    return InputTensor(name, cast("str", datatype), tuple(shape), data, byte_size)
+    sizes = tuple(cast("list[int]", shape))
+    return InputTensor(name, datatype, sizes, data, byte_size)
 
 
 def _output(value: object, binary: bool) -> OutputWish:
@@ -143,9 +145,10 @@ def _object(value: object, what: str) -> dict[str, object]:
 
 
 def _list(value: object, what: str) -> list[object]:
-    if not isinstance(value, list):
+    values = as_list(value)
+    if values is None:
         raise FeedError(f"{what}: expected a list, got {_shown(value)}")
-    return value
+    return values
 
 
 def _name(tensor: Mapping[str, object], what: str) -> str:

@@ -15,7 +15,7 @@ STATUSES: Mapping[ErrorKind, int] = {**NATIVE_STATUSES, ErrorKind.OVERLOADED: 50
 
 
 def v2_error(
-    error: BaseException | None, request_id: str, headers: Mapping[str, str] | None = None
+    error: BaseException | None, _: str, headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
     """Return the answer for *error*, with *headers* added."""
     refusal = refusal_for(error, STATUSES)

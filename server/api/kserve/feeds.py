@@ -5,7 +5,6 @@ The functions run on decode threads; for small requests to models without images
 thread.  A tensor of bytes stays a view of the body until its rows are copied for a run.
 """
 
-from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -53,7 +52,7 @@ def feed_of(model: ServedModel, envelope: Envelope, body: bytes, start: int) -> 
             f"for model {model.name!r}"
         )
     arrays: dict[str, np.ndarray] = {}
-    files: Sequence[bytes] = ()
+    files: list[bytes] = []
     for tensor in envelope.inputs:
         spec = specs.get(tensor.name)
         if spec is None:
@@ -95,9 +94,7 @@ def _array(
             raise FeedError(
                 f"unexpected size for input {tensor.name!r}, expecting {missing} additional bytes"
             )
-        return from_bytes(
-            tensor.name, spec.dtype, tensor.shape, body, start, start + tensor.size
-        )
+        return from_bytes(tensor.name, spec.dtype, tensor.shape, body, start, start + tensor.size)
     if datatype in BINARY_ONLY:
         raise FeedError(
             f"{datatype} data of input {tensor.name!r} cannot be sent as JSON: send it in binary"

@@ -61,7 +61,15 @@ def _takes_strings(model: ServedModel) -> bool:
 class _Inference:
     """One request: what it asks for is known once `prepare` has read its body."""
 
-    __slots__ = ("_coding", "_envelope", "_json_length", "_max_body", "_model", "_options", "_request")
+    __slots__ = (
+        "_coding",
+        "_envelope",
+        "_json_length",
+        "_max_body",
+        "_model",
+        "_options",
+        "_request",
+    )
 
     def __init__(
         self,
@@ -88,9 +96,7 @@ class _Inference:
         else:
             length = len(body) if self._json_length is None else self._json_length
             if length > len(body):
-                raise FeedError(
-                    f"{JSON_LENGTH} is {length}, but the body has {len(body)} bytes"
-                )
+                raise FeedError(f"{JSON_LENGTH} is {length}, but the body has {len(body)} bytes")
             json = body if length == len(body) else body[:length]
             self._envelope = read_envelope(read_json(json, tokens=True))
             self._envelope.apply(self._options, self._request.received)

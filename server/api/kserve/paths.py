@@ -29,6 +29,14 @@ Action = Literal[
 #: The actions with the method POST; the others have GET.
 _POSTED = {"infer", "index", "load", "unload"}
 
+#: The paths that name no model, after ``/v2/``.
+_FIXED: dict[str, Action] = {
+    "health/live": "live",
+    "health/ready": "ready server",
+    "models/stats": "statistics of all",
+    "repository/index": "index",
+}
+
 #: First parts of the paths of extensions that this server does not have.
 _MISSING = {"trace", "logging", "systemsharedmemory", "cudasharedmemory", "tpusharedmemory"}
 
@@ -62,24 +70,16 @@ def target_of(head: Head) -> Target:
 
 
 def _target(head: Head) -> Target:
-    if not head.rest:
-        if head.path == "/v2":
-            return Target("server")
-        raise _not_found(head)
+    if not head.rest and head.path == "/v2":
+        return Target("server")
+    if head.rest in _FIXED:
+        return Target(_FIXED[head.rest])
     match [unquote(part) for part in head.rest.split("/")]:
-        case ["health", "live"]:
-            return Target("live")
-        case ["health", "ready"]:
-            return Target("ready server")
-        case ["models", "stats"]:
-            return Target("statistics of all")
         case ["models", name, *rest] if name:
             return _model_target(head, name, rest)
-        case ["repository", "index"]:
-            return Target("index")
         case ["repository", "models", name, ("load" | "unload") as action] if name:
             return Target(action, name)
-        case ["repository", _, "index"] | ["repository", _, "models", _, ("load" | "unload")]:
+        case ["repository", _, "index"] | ["repository", _, "models", _, "load" | "unload"]:
             raise HTTPError(501, "a repository has no name here: /v2/repository/index")
         case [first, *_] if first in _MISSING:
             raise HTTPError(501, f"this server has no {first} extension")
@@ -89,9 +89,8 @@ def _target(head: Head) -> Target:
 def _model_target(head: Head, name: str, rest: list[str]) -> Target:
     """Return what a path asks for that continues with *rest* after the *name* of a model."""
     version = None
-    match rest:
-        case ["versions", version, *rest] if not version:
-            raise _not_found(head)
+    if len(rest) > 1 and rest[0] == "versions" and rest[1]:
+        version, rest = rest[1], rest[2:]
     match rest:
         case []:
             return Target("metadata", name, version)
