@@ -90,9 +90,9 @@ class Inference:
         `Batcher.submit` and `Call.finish`, and with `DeadlineExceeded` if the feed could not be
         prepared before the deadline.
         """
-        timing = timing or Timing()
+        timing, began = timing or Timing(), self._seconds()
         self._calls += 1
-        return self._run(call, timing).addBoth(self._call_ended, timing, self._seconds())
+        return self._run(call, timing).addBoth(self._call_ended, timing, began)
 
     def _call_ended(self, result: R, timing: Timing, began: float) -> R:
         now = self._seconds()

@@ -5,8 +5,10 @@ Count the requests of one version of a model, and the time of their stages, for 
 thread; reads no clock.  Times are seconds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from batcher.trace import Run
 from server.call import Timing
 
 
@@ -36,7 +38,7 @@ class Statistics:
     fail: Total = field(default_factory=Total)  #: ended with any error, or were cancelled
     queue: Total = field(default_factory=Total)
     prepare: Total = field(default_factory=Total)  #: `Call.prepare`, decoding included
-    run: Total = field(default_factory=Total)  #: the runs
+    run: Total = field(default_factory=Total)  #: from the first launch to the end of the last run
     finish: Total = field(default_factory=Total)  #: `Call.finish`
     rows: int = 0  #: those of the requests that were answered
     #: When the last answer was ready, in seconds of the monotonic clock; None before the first.
@@ -48,7 +50,7 @@ class Statistics:
         trace = timing.trace
         self.queue.add(trace.queued or 0.0)
         self.prepare.add(timing.decode or 0.0)
-        self.run.add(sum([run.seconds or 0.0 for run in trace.runs]))
+        self.run.add(_span(trace.runs))
         self.finish.add(timing.encode or 0.0)
         self.rows += timing.rows
         self.last = now
@@ -56,3 +58,11 @@ class Statistics:
     def failed(self, seconds: float = 0.0) -> None:
         """Count a request that has no result, *seconds* after its call; 0.0: it made no call."""
         self.fail.add(seconds)
+
+
+def _span(runs: Sequence[Run]) -> float:
+    """Return the seconds from the launch of the first of *runs* to the end of the last."""
+    if len(runs) == 1:
+        return runs[0].seconds or 0.0
+    ends = [run.started + (run.seconds or 0.0) for run in runs]
+    return max(ends) - runs[0].started if ends else 0.0

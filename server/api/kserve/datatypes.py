@@ -62,8 +62,8 @@ def reshaped(array: np.ndarray, shape: Sequence[int], name: str) -> np.ndarray:
         )
     try:
         return array.reshape(shape)
-    except ValueError as error:  # no elements, and axes over the limits of numpy
-        raise FeedError(f"shape {list(shape)} of input {name!r}: {error}") from None
+    except ValueError:  # no elements, and axes over the limits of numpy
+        raise FeedError(f"shape {list(shape)} of input {name!r} is too large") from None
 
 
 def from_bytes(
