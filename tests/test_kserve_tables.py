@@ -3,6 +3,7 @@
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +15,10 @@ pytestmark = pytest.mark.usefixtures("log")
 
 PAIRS = pairs_in("kserve")
 
-_DECODERS = {"gzip": gzip.decompress, "deflate": zlib.decompress}
+_DECODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.decompress,
+    "deflate": zlib.decompress,
+}
 
 
 def parts_of(answer: Answer) -> tuple[bytes, bytes]:

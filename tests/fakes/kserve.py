@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from batcher.executor import Piece
@@ -115,19 +115,35 @@ MODELS: Mapping[str, Sequence[tuple[Signature, Compute]]] = {
 
 
 class NumpyLane:
-    """A lane whose runs end at once."""
+    """A lane whose runs end at once, or when `release` is called if they are `held`."""
 
     seconds: float | None = None
 
     def __init__(self, name: str, batches: list[tuple[str, int]]) -> None:
         """*batches* receives the model *name* and the rows of each batch."""
+        self.held = False
+        self.error: Exception | None = None  #: with which the next run fails
         self._name = name
         self._batches = batches
+        self._running: list[tuple[Deferred[Sequence[Arrays]], Sequence[Arrays]]] = []
 
     def run(self, pieces: Sequence[Piece[Feed]]) -> Deferred[Sequence[Arrays]]:
         """Return the outputs of *pieces*."""
         self._batches.append((self._name, sum(piece.rows for piece in pieces)))
-        return succeed([self._outputs(piece) for piece in pieces])
+        error, self.error = self.error, None
+        if error is not None:
+            return fail(error)
+        outputs = [self._outputs(piece) for piece in pieces]
+        if not self.held:
+            return succeed(outputs)
+        self._running.append((Deferred(), outputs))
+        return self._running[-1][0]
+
+    def release(self) -> None:
+        """End the run that is held, and hold no further one."""
+        self.held = False
+        answer, outputs = self._running.pop()
+        answer.callback(outputs)
 
     def _outputs(self, piece: Piece[Feed]) -> Arrays:
         signature, arrays = piece.item.signature, piece.item.arrays
@@ -137,10 +153,8 @@ class NumpyLane:
         return compute(*arrays)
 
 
-def numpy_model(
-    name: str, version: str, clock: Clock, batches: list[tuple[str, int]]
-) -> ServedModel:
-    """Return the model *name* of `MODELS`, with batches of four rows."""
+def numpy_model(name: str, version: str, clock: Clock, lane: NumpyLane) -> ServedModel:
+    """Return the model *name* of `MODELS`, which *lane* runs in batches of four rows."""
     signatures = {each.name: each for each, _ in MODELS[name]}
     queues = fake_queues(1 << 16)
     for each in signatures.values():
@@ -148,7 +162,7 @@ def numpy_model(
     takes_images = name in {"pets", "yes"}
     model = served_model(
         clock,
-        NumpyLane(name, batches),
+        lane,
         policy=FixedPolicy(4, 0.0),
         takes_images=takes_images,
         labels={"pets": ("cat", "dog", "eel"), "yes": ("no", "yes")}.get(name, ()),
@@ -219,11 +233,12 @@ class KServeServer:
         pool.start()
         self.models = Models(lambda: "loading")
         self.models.starting = False
-        for name in MODELS:
+        self.lanes = {name: NumpyLane(name, self.batches) for name in MODELS}
+        for name, lane in self.lanes.items():
             versions = ("2", "1") if name == "sums" else ("1",)
             served = {
                 version: Inference(
-                    numpy_model(name, version, self.clock, self.batches),
+                    numpy_model(name, version, self.clock, lane),
                     pool,
                     seconds=self.clock.seconds,
                 )
@@ -249,7 +264,7 @@ class KServeServer:
             epoch=lambda: EPOCH + self.clock.seconds(),
         )
         native = Route("POST", "/native", pets.predict, pets.preflight, pets.write_error)
-        self.server = WireServer(more=(*api.routes(), native))
+        self.server = WireServer(more=(*api.routes(), native), clock=self.clock)
         self.server.limits.max_body = self.server.limits.max_held = MAX_BYTES
         self.lifecycle.move(State.READY)
 
