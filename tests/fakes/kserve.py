@@ -20,6 +20,7 @@ from server.api.models_api import Permit
 from server.api.native import NATIVE
 from server.api.permit import permit_any
 from server.heartbeat import Heartbeat
+from server.http.error_statuses import HTTPError
 from server.http.messages import Route
 from server.inference import Inference
 from server.lifecycle import Lifecycle, State
@@ -194,7 +195,9 @@ class FakeRepository(FakeChanges):
         return list(self.every.values())
 
     def report(self, name: str) -> ModelReport:
-        """Return the report of *name*."""
+        """Return the report of *name*; raises a 404 if there is none."""
+        if name not in self.every:
+            raise HTTPError(404, f"no model {name!r}")
         return self.every[name]
 
     def _record(self, *call: object) -> ModelReport:

@@ -61,16 +61,6 @@ def _takes_strings(model: ServedModel) -> bool:
 class _Inference:
     """One request: what it asks for is known once `prepare` has read its body."""
 
-    __slots__ = (
-        "_coding",
-        "_envelope",
-        "_json_length",
-        "_max_body",
-        "_model",
-        "_options",
-        "_request",
-    )
-
     def __init__(
         self,
         model: ServedModel,
@@ -81,7 +71,9 @@ class _Inference:
         max_body: int,
     ) -> None:
         self._model = model
-        self._request = request
+        self._body = request.body
+        self._received = request.received
+        self._accepted = request.headers.get("accept-encoding", "")
         self._options = options
         self._coding = coding
         self._json_length = json_length
@@ -90,7 +82,8 @@ class _Inference:
 
     def prepare(self) -> Feed:
         """Return the feed; see `Call.prepare`."""
-        body = decoded(self._request.body, self._coding, self._max_body)
+        body = decoded(self._body, self._coding, self._max_body)
+        self._body = b""  # only the views of binary tensors need it from now on
         if self._json_length == 0:
             feed = raw_feed(self._model, body)
         else:
@@ -99,12 +92,11 @@ class _Inference:
                 raise FeedError(f"{JSON_LENGTH} is {length}, but the body has {len(body)} bytes")
             json = body if length == len(body) else body[:length]
             self._envelope = read_envelope(read_json(json, tokens=True))
-            self._envelope.apply(self._options, self._request.received)
+            self._envelope.apply(self._options, self._received)
             feed = feed_of(self._model, self._envelope, body, length)
         check_wishes(self._model, feed.signature, self._envelope)
         return feed
 
     def finish(self, outputs: Outputs) -> HTTPResponse:
         """Return the answer; see `Call.finish`."""
-        answer = answer_of(self._model, self._envelope, outputs)
-        return compressed(answer, self._request.headers.get("accept-encoding", ""))
+        return compressed(answer_of(self._model, self._envelope, outputs), self._accepted)

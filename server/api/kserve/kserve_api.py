@@ -177,11 +177,11 @@ class KServeAPI:
 
     def _missing(self, name: str, version: str | None) -> UnknownModel | ModelNotReady:
         """Return the error for a model of which *version*, or any version, takes no requests."""
-        report = next((it for it in self._changes.reports() if it.name == name), None)
-        if report is None:
-            return UnknownModel(
-                _unknown(name, None, f"is not found; {there_are(self._models.names)}")
-            )
+        try:
+            report = self._changes.report(name)
+        except HTTPError:
+            known = there_are(self._models.names)
+            return UnknownModel(_unknown(name, None, f"is not found; {known}"))
         states = {it.version: it.state for it in report.versions}
         if version is None:
             return UnknownModel(_unknown(name, None, "has no available versions"))
