@@ -41,7 +41,7 @@ def _check(weight: float) -> None:
         raise ValueError(f"the weight of an account must be above 0, not {weight}")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Share:
     """
     One version of a model on the device: its queues end together, and are reported together.

@@ -42,6 +42,7 @@ class Timing:
     decode: float | None = None  #: seconds of `Call.prepare`; None if that has not ended
     #: Seconds of `Call.finish`: to select labels and to write the body; None if that has not ended.
     encode: float | None = None
+    rows: int = 0  #: rows of the feed; 0 until it is submitted
     trace: Trace = field(default_factory=Trace)  #: the time in the queue, and the runs
 
 

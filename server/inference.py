@@ -20,6 +20,7 @@ from server.admission import Admission
 from server.call import NO_DEADLINE, Call, Outputs, RequestOptions, Timing
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.served_model import ServedModel
+from server.statistics import Statistics
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,6 +47,7 @@ class Inference:
         It is called on the reactor thread and on decode threads.
         """
         self.model = model
+        self.statistics = Statistics()
         self.admission = Admission(model, pool, seconds=seconds, default_timeout=default_timeout)
         self._pool = pool
         self._share = model.queues.share
@@ -88,11 +90,16 @@ class Inference:
         `Batcher.submit` and `Call.finish`, and with `DeadlineExceeded` if the feed could not be
         prepared before the deadline.
         """
-        timing = timing or Timing()
+        timing, began = timing or Timing(), self._seconds()
         self._calls += 1
-        return self._run(call, timing).addBoth(self._call_ended)
+        return self._run(call, timing).addBoth(self._call_ended, timing, began)
 
-    def _call_ended(self, result: R) -> R:
+    def _call_ended(self, result: R, timing: Timing, began: float) -> R:
+        now = self._seconds()
+        if isinstance(result, Failure):
+            self.statistics.failed(now - began)
+        else:
+            self.statistics.answered(timing, now - began, now)
         self._calls -= 1
         self._fire_if_ended()
         return result
@@ -127,6 +134,7 @@ class Inference:
         """
         timing = timing or Timing()
         queue, rows = self.model.queues.of(feed), feed.rows
+        timing.rows = rows
         self.admission.last_queue = queue
         timeout = options.timeout
         if timeout is None:

@@ -67,6 +67,17 @@ class Models:
         """The names of the models that take requests, in order."""
         return sorted(self._by_name)
 
+    def versions(self, name: str) -> dict[str, Inference]:
+        """
+        Return the versions of the model *name* that take requests, in the order of their numbers.
+
+        Empty if the model takes none.
+        """
+        served = self._by_name.get(name)
+        if served is None:
+            return {}
+        return {it: served.by_version[it] for it in sorted(served.by_version, key=_by_number)}
+
     def any(self) -> Inference:
         """
         Return the default version of the model whose name is first.

@@ -30,6 +30,7 @@ from server.api.debug import DebugAPI
 from server.api.dialect import Dialect
 from server.api.health import HealthAPI
 from server.api.inference_api import InferenceAPI
+from server.api.kserve.kserve_api import KServeAPI
 from server.api.models_api import ModelsAPI, Permit
 from server.api.native import NATIVE
 from server.api.permit import PermitToken, permit_any, permit_none
@@ -205,10 +206,19 @@ class InferenceService(Service):
             max_bytes=self.connections.limits.max_body,
             seconds=self.clock.seconds,
         )
+        kserve = KServeAPI(
+            self.models,
+            self._changes,
+            health,
+            permit=permit,
+            clock=self.clock,
+            max_body=self.connections.limits.max_body,
+        )
         return (
             *tfserving.routes(),
             Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),
             *models.routes(),
+            *kserve.routes(),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
             Route("GET", "/status", StatusAPI(self.models.any).status),

@@ -8,11 +8,13 @@ from collections import OrderedDict, deque
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from batcher.errors import RefusalCause
 from batcher.observer import CancelStage, ExpiryStage
 from batcher.priority import Priority
 from batcher.queue import Queue
+from batcher.share import Share
 from batcher.stats import BatcherStats
 from batcher.trace import Run
 
@@ -40,6 +42,15 @@ class Totals:
     expired_by_stage: dict[ExpiryStage, int] = field(default_factory=dict)
     cancelled_by_stage: dict[CancelStage, int] = field(default_factory=dict)
     refused_by_cause: dict[RefusalCause, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Executions:
+    """The runs of one size that have ended with results; times are seconds."""
+
+    count: int = 0
+    seconds: float = 0.0  #: the runs alone
+    overhead: float = 0.0  #: their dispatch overhead, which includes to gather the rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +87,18 @@ class Recorder:
     `MAX_REPORTED_QUEUES` queues that launched last.
     """
 
-    __slots__ = ("_queues", "_runs", "totals")
+    __slots__ = ("_executions", "_queues", "_runs", "totals")
 
     def __init__(self) -> None:
         self.totals = Totals()
         self._runs: deque[Run] = deque(maxlen=MAX_RECENT_RUNS)
         # The queue with the last launch is the last.
         self._queues: OrderedDict[Queue[Any, Any], None] = OrderedDict()
+        self._executions: WeakKeyDictionary[Share, dict[int, Executions]] = WeakKeyDictionary()
+
+    def executions(self, share: Share) -> dict[int, Executions]:
+        """Return the runs of *share* since its start, by their rows; the caller changes nothing."""
+        return self._executions.get(share, {})
 
     def launched(self, queue: Queue[Any, Any], run: Run) -> None:
         """Count *run*, and keep it and *queue* for reports."""
@@ -97,7 +113,15 @@ class Recorder:
             self._queues.popitem(last=False)
 
     def ended(self, queue: Queue[Any, Any], run: Run, error: BaseException | None) -> None:
-        """Do nothing: the *run* that `launched` has kept holds its seconds now."""
+        """Count *run* by the share of *queue*, unless it has failed."""
+        share = queue.share
+        if error is not None or share is None or queue.in_background:
+            return
+        by_rows = self._executions.setdefault(share, {})
+        size = by_rows.get(run.rows) or by_rows.setdefault(run.rows, Executions())
+        size.count += 1
+        size.seconds += (run.seconds or 0.0) - run.dispatch_overhead
+        size.overhead += run.dispatch_overhead
 
     def answered(self, queue: Queue[Any, Any], rows: int) -> None:
         """Count *rows*."""

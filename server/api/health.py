@@ -27,6 +27,21 @@ class HealthAPI:
         self._lifecycle = lifecycle
         self._has_model = has_model
 
+    @property
+    def alive(self) -> bool:
+        """Whether the server is alive; it counts as alive during the start."""
+        return not self._trouble()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the server accepts requests."""
+        return self._lifecycle.state is State.READY and self.alive and self._has_model()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the server drains or has stopped."""
+        return self._lifecycle.leaving
+
     def healthz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """
         Answer 200 while the server is alive, else 503 with the reason.

@@ -58,6 +58,7 @@ class InferenceAPI:
                 inference.admission.admit(options)  # other requests may have arrived since
             result = inference.run(self._dialect.read(inference.model, request, options), timing)
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
+            inference.statistics.failed()
             return succeed(self.write_error(error, request.request_id, headers))
         return result.addCallbacks(
             _answer,

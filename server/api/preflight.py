@@ -51,7 +51,10 @@ class Preflight:
             options = read_request_options(head, self._seconds())
             inference.admission.admit(options)
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
-            headers = None if inference is None else model_header(inference)
+            headers = None
+            if inference is not None:
+                headers = model_header(inference)
+                inference.statistics.failed()
             return self._dialect.answer_error(error, head.request_id, headers)
         return Admitted(inference, options)
 

@@ -23,7 +23,7 @@ from server.http.error_statuses import HTTPError
 from server.models import there_are
 from server.repository.reconciler import Reconciler
 from server.repository.repositories import FolderRepository
-from server.repository.version_report import ModelReport, find_report, report_models
+from server.repository.version_report import ModelReport, find_report, model_names, report_models
 
 _log = Logger()
 
@@ -50,7 +50,7 @@ class RepositoryChanges:
         """Return the report of the model *name*; raises a 404 if there is none."""
         report = find_report(self._reconciler, name)
         if report is None:
-            raise _unknown(name, (it.name for it in self.reports()))
+            raise _unknown(name, model_names(self._reconciler))
         return report
 
     async def load(self, name: str, version: str | None) -> ModelReport:

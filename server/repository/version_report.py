@@ -47,13 +47,28 @@ class ModelReport:
 
 def report_models(reconciler: Reconciler) -> list[ModelReport]:
     """Return a report of each model that is on disk or in memory, in the order of their names."""
-    names = {it.revision.name for it in reconciler.held.values()} | set(reconciler.disk)
-    return sorted((_report(reconciler, name) for name in names), key=lambda it: it.name)
+    return sorted(
+        (_report(reconciler, folder) for folder in _folders(reconciler)), key=lambda it: it.name
+    )
 
 
 def find_report(reconciler: Reconciler, name: str) -> ModelReport | None:
     """Return the report of the model *name*; None if there is no such model."""
-    return next((it for it in report_models(reconciler) if it.name == name), None)
+    if not reconciler.repository.changes:
+        return next((it for it in report_models(reconciler) if it.name == name), None)
+    return _report(reconciler, name) if name in _folders(reconciler) else None
+
+
+def model_names(reconciler: Reconciler) -> list[str]:
+    """Return the names of the models that `report_models` reports, in order."""
+    if not reconciler.repository.changes:
+        return [it.name for it in report_models(reconciler)]
+    return sorted(_folders(reconciler))
+
+
+def _folders(reconciler: Reconciler) -> set[str]:
+    """Return the folders of all models; they are the names of models that can be changed."""
+    return {it.revision.name for it in reconciler.held.values()} | set(reconciler.disk)
 
 
 def _report(reconciler: Reconciler, name: str) -> ModelReport:

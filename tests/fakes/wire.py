@@ -70,8 +70,9 @@ class WireServer:
         prefixes: bool = False,
         more: tuple[Route, ...] = (),
         order: int = 1,
+        clock: Clock | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.clock.advance(64)
         self.lifecycle = Lifecycle()
         self.limits = BodyLimits(max_body=100, max_held=1000)

@@ -1,0 +1,102 @@
+"""
+The v2 protocol as a dialect: ``POST /v2/models/NAME[/versions/V]/infer``.
+
+A body is JSON, or JSON followed by the bytes of tensors, or the bytes of one tensor or image.  This
+module decides on the reactor thread where a body is read; server/api/kserve/feeds.py reads it.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+
+from model.signature import STRING, Feed, FeedError
+from server.api.content_encoding import coding_of, compressed, decoded
+from server.api.dialect import Dialect
+from server.api.json_text import read_json
+from server.api.kserve.answers import JSON_LENGTH, answer_of, check_wishes
+from server.api.kserve.envelope import Envelope, read_envelope
+from server.api.kserve.errors import v2_error
+from server.api.kserve.feeds import feed_of, raw_feed
+from server.api.native import MAX_BYTES_READ_AT_ONCE
+from server.call import Call, Outputs, RequestOptions
+from server.http.messages import HTTPRequest, HTTPResponse
+from server.served_model import ServedModel
+
+_LENGTH = re.compile(r"[0-9]{1,15}")
+
+#: What a raw binary request asks for: all outputs, in binary.
+_RAW = Envelope(binary=True)
+
+
+def v2_dialect(max_body: int) -> Dialect:
+    """Return the dialect; *max_body* is the limit of a body in bytes, once it is decoded."""
+    return Dialect(partial(_read, max_body), v2_error)
+
+
+def _read(
+    max_body: int, model: ServedModel, request: HTTPRequest, options: RequestOptions
+) -> Call[HTTPResponse]:
+    coding, json_length = coding_of(request.headers), _json_length(request.headers)
+    inference = _Inference(model, request, options, coding, json_length, max_body)
+    # The values of numeric tensors in binary are not read at all.
+    read = len(request.body) if json_length is None or _takes_strings(model) else json_length
+    at_once = not coding and not model.reads_images and read <= MAX_BYTES_READ_AT_ONCE
+    return Call(inference.prepare, inference.finish, options, at_once)
+
+
+def _json_length(headers: Mapping[str, str]) -> int | None:
+    """Return the length of the JSON part of a body; None: all of it; 0: there is no JSON."""
+    text = headers.get(JSON_LENGTH.lower())
+    if text is None:
+        return None
+    if not _LENGTH.fullmatch(text):
+        raise FeedError(f"{JSON_LENGTH}: expected a number of bytes, got {text[:40]!r}")
+    return int(text)
+
+
+def _takes_strings(model: ServedModel) -> bool:
+    return any(spec.dtype == STRING for each in model.signatures.values() for spec in each.inputs)
+
+
+class _Inference:
+    """One request: what it asks for is known once `prepare` has read its body."""
+
+    def __init__(
+        self,
+        model: ServedModel,
+        request: HTTPRequest,
+        options: RequestOptions,
+        coding: str,
+        json_length: int | None,
+        max_body: int,
+    ) -> None:
+        self._model = model
+        self._body = request.body
+        self._received = request.received
+        self._accepted = request.headers.get("accept-encoding", "")
+        self._options = options
+        self._coding = coding
+        self._json_length = json_length
+        self._max_body = max_body
+        self._envelope = _RAW
+
+    def prepare(self) -> Feed:
+        """Return the feed; see `Call.prepare`."""
+        body = decoded(self._body, self._coding, self._max_body)
+        self._body = b""  # only the views of binary tensors need it from now on
+        if self._json_length == 0:
+            feed = raw_feed(self._model, body)
+        else:
+            length = len(body) if self._json_length is None else self._json_length
+            if length > len(body):
+                raise FeedError(f"{JSON_LENGTH} is {length}, but the body has {len(body)} bytes")
+            json = body if length == len(body) else body[:length]
+            self._envelope = read_envelope(read_json(json, tokens=True))
+            self._envelope.apply(self._options, self._received)
+            feed = feed_of(self._model, self._envelope, body, length)
+        check_wishes(self._model, feed.signature, self._envelope)
+        return feed
+
+    def finish(self, outputs: Outputs) -> HTTPResponse:
+        """Return the answer; see `Call.finish`."""
+        return compressed(answer_of(self._model, self._envelope, outputs), self._accepted)
