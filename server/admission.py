@@ -38,9 +38,21 @@ class Admission:
         self._seconds = seconds
 
     def deadline(self, options: RequestOptions) -> float:
-        """Return the deadline of a request with *options*, of one row; inf if it has none."""
-        timeout = options.timeout
-        return options.since + (self.default_timeout.seconds if timeout is None else timeout)
+        """Return the deadline of a request with *options*; inf if it has none."""
+        return options.since + self.timeout(options)
+
+    def timeout(self, options: RequestOptions) -> float:
+        """
+        Return the timeout of a request with *options*, in seconds; inf if it has none.
+
+        Each of its calls counts as one row.
+        """
+        if options.timeout is not None:
+            return options.timeout
+        default = self.default_timeout
+        if options.calls == 1:
+            return default.seconds
+        return default.of(self._model.default_queue, options.calls)
 
     def admit(self, options: RequestOptions) -> None:
         """
