@@ -59,7 +59,7 @@ class Inference:
 
     def use_account(self, account: Account) -> None:
         """Take turns on the lanes and the decode threads by *account*; while no call is running."""
-        self._share.account = self._answers.account = account
+        self._share.account = self._answers.account = self.admission.several.account = account
 
     def retire(self) -> Deferred[None]:
         """
@@ -128,7 +128,7 @@ class Inference:
                 self._prepare_in_time,
                 call,
                 self.admission.timeout(call.options),
-                share=self._share,
+                share=self.admission.share_of(call.options),
                 on_duration=partial(self._observe_decoding, call.options, timing),
             )
             answer = prepared.addCallbacks(

@@ -134,7 +134,7 @@ def test_each_image_is_answered_in_the_order_of_the_request() -> None:
     assert (alone.answer.status, alone.answer.json()) == (200, CAT)
     assert fixture.running == 3
     fixture.clock.advance(0.5)
-    fixture.lane.finish(SCORES[1], SCORES[2], SCORES[0])
+    fixture.lane.finish(SCORES[1], SCORES[0], SCORES[2])  # the other request had the second turn
     assert (several.answer.status, several.answer.json()) == (200, [DOG, CUT, EEL])
     assert (another.answer.status, another.answer.json()) == (200, CAT)
     assert several.answer.headers["content-type"] == "application/json"
@@ -227,6 +227,20 @@ def test_images_beyond_a_full_queue_are_refused_one_by_one() -> None:
         200,
         [DOG, {"error": full, "status": 429}],
     )
+
+
+def test_the_images_of_one_request_do_not_delay_other_requests() -> None:
+    """They take turns with them on the decode threads, which admission knows."""
+    fixture = Fixture(decoding=1.0)
+    fixture.send(IMAGE, *[BROKEN] * 7)
+    fixture.decode(1)
+    fixture.lane.finish(SCORES[0])
+    fixture.decode(1)
+    alone = fixture.send(IMAGE, headers={"X-Request-Timeout-Ms": "3500"})
+    fixture.decode(2)
+    fixture.lane.finish(SCORES[1])
+    assert (alone.answer.status, alone.answer.json()) == (200, DOG)
+    assert len(fixture.threads.queue) == 5
 
 
 def test_an_image_that_would_be_late_is_refused_alone() -> None:
