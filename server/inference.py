@@ -94,9 +94,10 @@ class Inference:
         fails with `CancelledError` and the errors of `Calls.join` only.
         """
         timing = timing or Timing()
+        if isinstance(call, Calls):
+            return self._run_each(call, timing)
         self._calls += 1
-        run = self._run_each(call, timing) if isinstance(call, Calls) else self._run(call, timing)
-        return run.addBoth(self._call_ended)
+        return self._run(call, timing).addBoth(self._call_ended)
 
     def _call_ended(self, result: R) -> R:
         self._calls -= 1
