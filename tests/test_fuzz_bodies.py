@@ -19,7 +19,7 @@ REFUSED = {400, 404, 413, 415, 422, 429, 501}
 MAX_SECONDS = 1.0
 
 #: The same for a body of 50 MB.
-MAX_SECONDS_HUGE = 10.0
+MAX_SECONDS_HUGE = 15.0
 
 
 @pytest.fixture(scope="module")

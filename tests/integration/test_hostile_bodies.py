@@ -16,7 +16,7 @@ from tests.integration.servers import Server
 pytestmark = pytest.mark.full
 
 #: The longest time that a request beside a hostile body may take, in seconds.
-MAX_SECONDS = 8.0
+MAX_SECONDS = 15.0
 
 PHOTO = "coffee.png"
 
