@@ -22,7 +22,7 @@ import orjson
 from model.images.preprocessing import Resample
 from model.signature import STRING, Feed, TensorSpec
 from server.api.dialect import Dialect
-from server.api.native import NATIVE, check_body, content_type_of, image_of
+from server.api.native import NATIVE, check_body, content_type_of, images_of
 from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import HTTPError
 from server.http.messages import HTTPRequest, HTTPResponse
@@ -74,7 +74,7 @@ def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
         return signature.feed({spec.name: numbers})
     if model.image_input is None:
         raise HTTPError(415, f"expected the bytes of one row of {spec}, got {len(request.body)}")
-    return model.prepare_image(image_of(request.body, content_type_of(request)))
+    return model.prepare_image(images_of(request.body, content_type_of(request))[0])
 
 
 def write_length(outputs: Outputs) -> HTTPResponse:

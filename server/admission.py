@@ -9,6 +9,7 @@ on the reactor thread.
 from collections.abc import Callable
 
 from batcher.errors import DeadlineExceeded, Overloaded, RefusalError
+from batcher.share import Share
 from model.execution.decode_pool import DecodePool
 from server.call import RequestOptions
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
@@ -33,37 +34,53 @@ class Admission:
         #: The queue that was used last: that of a request is not known before its body is read.
         self.last_queue = model.default_queue
         self._model = model
-        self._share = model.queues.share
+        self._share = share = model.queues.share
+        #: The share of the decode threads for requests of several calls.  It takes turns with the
+        #: share of all others, so that one such request does not delay these by all its images.
+        self.several = Share(share.name, share.account)
         self._pool = pool
         self._seconds = seconds
 
     def deadline(self, options: RequestOptions) -> float:
-        """Return the deadline of a request with *options*, of one row; inf if it has none."""
-        timeout = options.timeout
-        return options.since + (self.default_timeout.seconds if timeout is None else timeout)
+        """Return the deadline of a request with *options*; inf if it has none."""
+        return options.since + self.timeout(options)
+
+    def timeout(self, options: RequestOptions) -> float:
+        """
+        Return the timeout of a request with *options*, in seconds; inf if it has none.
+
+        Each of its calls counts as one row.
+        """
+        if options.timeout is not None:
+            return options.timeout
+        default = self.default_timeout
+        if options.calls == 1:
+            return default.seconds
+        return default.of(self._model.default_queue, options.calls)
 
     def admit(self, options: RequestOptions) -> None:
         """
-        Raise an error if a request with these *options* would be answered too late.
+        Raise an error if a call with these *options* would be answered too late.
 
-        Called when the head has been received, and again when the body has arrived later.  Raises
-        `Overloaded` if the wait for the decode threads or the queue is too long, `DeadlineExceeded`
-        if the deadline has passed, and `ShuttingDown` and `RunHung` as a batcher does.  The request
-        is then recorded as one row that is late or refused.
+        Called when the head has been received, again when the body has arrived later, and for each
+        further call of a request of several.  Raises `Overloaded` if the wait for the decode
+        threads or the queue is too long, `DeadlineExceeded` if the deadline has passed, and
+        `ShuttingDown` and `RunHung` as a batcher does.  The call is then recorded as one row that
+        is late or refused.
         """
-        recorder, queue = self._model.recorder, self.last_queue
+        recorder, queue, share = self._model.recorder, self.last_queue, self.share_of(options)
         deadline, now = self.deadline(options), self._seconds()
         if deadline <= now:
             recorder.expired(queue, 1, "decode")
             raise DeadlineExceeded(now - deadline, "submit")
         try:
-            self.decoding.admit(self._pool.pending_before(self._share), queue, deadline - now)
+            self.decoding.admit(self._pool.pending_before(share), queue, deadline - now)
         except Overloaded:
             recorder.refused(queue, 1, "decode")
             raise
         try:
             self._model.batcher.admission.admit(
-                now, queue, deadline, options.priority, self.rows_ahead
+                now, queue, deadline, options.priority, self.rows_ahead(share)
             )
         except RefusalError as error:
             recorder.refused(queue, 1, error.cause)
@@ -79,18 +96,25 @@ class Admission:
         queue, now = self.last_queue, self._seconds()
         decoding = self.decoding.expected_wait(self._pool.pending_before(self._share), queue)
         admission = self._model.batcher.admission
-        return max(decoding, admission.expected_wait(now, queue, ahead=self.rows_ahead))
+        ahead = self.rows_ahead(self._share)
+        return max(decoding, admission.expected_wait(now, queue, ahead=ahead))
+
+    def share_of(self, options: RequestOptions) -> Share:
+        """Return the share of the decode threads for a call with *options*."""
+        return self._share if options.calls == 1 else self.several
 
     @property
     def pending(self) -> int:
         """The count of requests of all models that wait for a decode thread or run on one."""
         return self._pool.pending
 
-    @property
-    def rows_ahead(self) -> int:
+    def rows_ahead(self, share: Share) -> int:
         """
-        The rows that are admitted but not submitted yet.
+        Return the rows that are admitted and will be submitted before those of a new call.
 
-        The rows of the requests that are decoded are not known: count one for each.
+        These are the rows of *share*, that of the call, and as many of the other share as its turns
+        allow.  The rows of the calls that are decoded are not known: count one for each.
         """
-        return self._pool.pending_of(self._share)
+        other = self.several if share is self._share else self._share
+        own = self._pool.pending_of(share)
+        return own + min(own + 1, self._pool.pending_of(other))

@@ -1,14 +1,18 @@
 """
-One request for a run of a model, as every dialect and every transport makes it.
+One request for runs of a model, as every dialect and every transport makes it.
 
 A `Call` states how the feed is prepared, how the outputs become the result, and the options of the
-request; server/inference.py runs it.  Pure; knows neither HTTP nor another transport.
+request; `Calls` are those of a request that makes several.  server/inference.py runs them.  Pure;
+knows neither HTTP nor another transport.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from operator import attrgetter
 from typing import Generic, TypeVar
+
+from twisted.python.failure import Failure
 
 from batcher.priority import Priority
 from batcher.trace import Trace
@@ -21,10 +25,13 @@ T = TypeVar("T")
 class RequestOptions:
     """The timeout, the priority and the connection of a request."""
 
-    since: float = 0.0  #: when its timeout starts, in seconds of the monotonic clock
+    #: When its timeout starts, in seconds of the monotonic clock.  The default timeout does not
+    #: limit the time to prepare the request's own feeds: that time is added when it is known.
+    since: float = 0.0
     timeout: float | None = inf  #: seconds; None: the server's default
     priority: Priority = Priority.NORMAL
     source: Hashable | None = None  #: its connection, which may send one request after the other
+    calls: int = 1  #: the number of calls that the request makes, each with these options
 
 
 #: The options of a request that may take any time.
@@ -36,7 +43,8 @@ class Timing:
     """
     How long the stages of one request took.
 
-    The time of a stage is set when the stage ends, and stays set if a later stage fails.
+    The time of a stage is set when the stage ends, and stays set if a later stage fails.  Of a
+    request with several calls, all times are set when the last call has ended.
     """
 
     decode: float | None = None  #: seconds of `Call.prepare`; None if that has not ended
@@ -44,6 +52,26 @@ class Timing:
     encode: float | None = None
     rows: int = 0  #: rows of the feed; 0 until it is submitted
     trace: Trace = field(default_factory=Trace)  #: the time in the queue, and the runs
+
+    def add(self, others: Sequence["Timing"]) -> None:
+        """
+        Set the times to those of a request with several calls, whose times are *others*.
+
+        The times of `decode` and `encode` are sums, the time in the queue is the longest one, and
+        each run is listed once, in the order of their launches.
+        """
+        self.decode = _sum(it.decode for it in others)
+        self.encode = _sum(it.encode for it in others)
+        queued = [it.trace.queued for it in others if it.trace.queued is not None]
+        runs = {id(run): run for it in others for run in it.trace.runs}
+        self.trace.queued = max(queued, default=None)
+        self.trace.runs = sorted(runs.values(), key=attrgetter("started"))
+
+
+def _sum(times: Iterable[float | None]) -> float | None:
+    """Return the sum of those of *times* that are known, in seconds; None if none is known."""
+    known = [seconds for seconds in times if seconds is not None]
+    return sum(known) if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +105,13 @@ class Call(Generic[T]):
     #: Whether `prepare` is quicker than the change to a decode thread and back, and decodes no
     #: image.
     at_once: bool = False
+
+
+@dataclass(slots=True)
+class Calls(Generic[T]):
+    """The calls of a request that makes several, such as one for each of its images."""
+
+    each: Sequence[Call[T]]  #: all with the options of the request
+    #: Returns the result of the request, given the result or the Failure of each call, in order.
+    #: Called on the reactor thread.
+    join: Callable[[Sequence[T | Failure]], T]

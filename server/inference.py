@@ -1,15 +1,15 @@
 """
-Run one call on a model: prepare the feed, queue, run, finish the result.
+Run the calls of a request on a model: prepare the feed, queue, run, finish the result.
 
 Knows neither HTTP nor sockets: the dialects in server/api make a `Call` of a request.  Everything
 here runs on the reactor thread, except for the functions that are passed to the decode pool.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
 from batcher.errors import DeadlineExceeded
@@ -17,7 +17,7 @@ from batcher.share import Account, Share
 from model.execution.decode_pool import DecodePool
 from model.signature import Feed
 from server.admission import Admission
-from server.call import NO_DEADLINE, Call, Outputs, RequestOptions, Timing
+from server.call import NO_DEADLINE, Call, Calls, Outputs, RequestOptions, Timing
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.served_model import ServedModel
 from server.statistics import Statistics
@@ -61,7 +61,7 @@ class Inference:
 
     def use_account(self, account: Account) -> None:
         """Take turns on the lanes and the decode threads by *account*; while no call is running."""
-        self._share.account = self._answers.account = account
+        self._share.account = self._answers.account = self.admission.several.account = account
 
     def retire(self) -> Deferred[None]:
         """
@@ -81,7 +81,7 @@ class Inference:
             for ended in waiting:
                 ended.callback(None)
 
-    def run(self, call: Call[T], timing: Timing | None = None) -> Deferred[T]:
+    def run(self, call: Call[T] | Calls[T], timing: Timing | None = None) -> Deferred[T]:
         """
         Return a Deferred of the result of *call*.
 
@@ -89,8 +89,16 @@ class Inference:
         in a queue; otherwise its result is dropped.  Fails with the errors of `Call.prepare`,
         `Batcher.submit` and `Call.finish`, and with `DeadlineExceeded` if the feed could not be
         prepared before the deadline.
+
+        The calls of `Calls` run at once, each by itself: its error is the error of no other.  The
+        request was admitted with its first call; each of the others is admitted or refused by
+        itself, except that the default timeout allows time for all of them.  The Deferred then
+        fails with `CancelledError` and the errors of `Calls.join` only.
         """
-        timing, began = timing or Timing(), self._seconds()
+        timing = timing or Timing()
+        if isinstance(call, Calls):
+            return self._run_each(call, timing)
+        began = self._seconds()
         self._calls += 1
         return self._run(call, timing).addBoth(self._call_ended, timing, began)
 
@@ -104,6 +112,19 @@ class Inference:
         self._fire_if_ended()
         return result
 
+    def _run_each(self, calls: Calls[T], timing: Timing) -> Deferred[T]:
+        timings = [Timing() for _ in calls.each]
+        answers = []
+        for number, (call, own) in enumerate(zip(calls.each, timings, strict=True)):
+            try:
+                if number and call.options.timeout is not None:
+                    self.admission.admit(call.options)
+                answers.append(self.run(call, own))
+            except Exception:  # noqa: BLE001 - any error is the result of the call
+                answers.append(fail(Failure()))
+        ended = DeferredList(answers, consumeErrors=True)
+        return ended.addCallback(_join, calls.join, timing, timings)
+
     def _run(self, call: Call[T], timing: Timing) -> Deferred[T]:
         answer: Deferred[Outputs]
         if call.at_once:
@@ -113,11 +134,11 @@ class Inference:
                 return fail(self._not_prepared(Failure()))
         else:
             prepared = self._pool.run(
-                self._prepare_before,
-                call.prepare,
-                self.admission.deadline(call.options),
-                share=self._share,
-                on_duration=partial(self._observe_decoding, timing),
+                self._prepare_in_time,
+                call,
+                self.admission.timeout(call.options),
+                share=self.admission.share_of(call.options),
+                on_duration=partial(self._observe_decoding, call.options, timing),
             )
             answer = prepared.addCallbacks(
                 self.submit, self._not_decoded, callbackArgs=(call.options, timing)
@@ -138,9 +159,7 @@ class Inference:
         self.admission.last_queue = queue
         timeout = options.timeout
         if timeout is None:
-            # The default does not limit the time to decode the request's own image.
-            default = self.admission.default_timeout
-            timeout = default.of(queue, rows) + (timing.decode or 0.0)
+            timeout = self.admission.default_timeout.of(queue, rows * options.calls)
         answer = self.model.batcher.submit(
             feed,
             rows,
@@ -155,20 +174,20 @@ class Inference:
     def _prepare_at_once(self, call: Call[T], timing: Timing) -> Feed:
         start = self._seconds()
         try:
-            return self._prepare_before(call.prepare, self.admission.deadline(call.options))
+            return self._prepare_in_time(call, self.admission.timeout(call.options))
         finally:
-            timing.decode = self._seconds() - start
+            _set_decode(call.options, timing, self._seconds() - start)
 
-    def _prepare_before(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
+    def _prepare_in_time(self, call: Call[T], timeout: float) -> Feed:
         """
-        Return the feed that *prepare* returns; called on the thread on which it is prepared.
+        Return the feed of *call*; called on the thread on which it is prepared.
 
-        If *deadline* has passed, raises `DeadlineExceeded` without a call of *prepare*.
+        If its *timeout*, in seconds, has passed, raises `DeadlineExceeded` and prepares nothing.
         """
-        late = self._seconds() - deadline
+        late = self._seconds() - (call.options.since + timeout)
         if late > 0:
             raise DeadlineExceeded(late, "queue")
-        return prepare()
+        return call.prepare()
 
     def _not_decoded(self, failure: Failure) -> Failure:
         """
@@ -189,8 +208,8 @@ class Inference:
             recorder.cancelled(queue, 1, "decode")
         return failure
 
-    def _observe_decoding(self, timing: Timing, seconds: float) -> None:
-        timing.decode = seconds
+    def _observe_decoding(self, options: RequestOptions, timing: Timing, seconds: float) -> None:
+        _set_decode(options, timing, seconds)
         self.admission.decoding.observe(seconds)
 
     def _finish(
@@ -204,6 +223,31 @@ class Inference:
         result = finish(outputs)
         timing.encode = self._seconds() - start
         return result
+
+
+def _join(
+    ended: Sequence[tuple[bool, T | Failure]],
+    join: Callable[[Sequence[T | Failure]], T],
+    timing: Timing,
+    timings: Sequence[Timing],
+) -> T:
+    """
+    Return the result of *join* for the results and Failures in *ended*; set *timing*.
+
+    Raises `CancelledError` if a call was cancelled.
+    """
+    timing.add(timings)
+    results = [result for _, result in ended]
+    if any(isinstance(result, Failure) and result.check(CancelledError) for result in results):
+        raise CancelledError
+    return join(results)
+
+
+def _set_decode(options: RequestOptions, timing: Timing, seconds: float) -> None:
+    """Set the time to prepare a feed; the default timeout does not limit that time."""
+    timing.decode = seconds
+    if options.timeout is None:
+        options.since += seconds
 
 
 def _set_encode(timing: Timing, seconds: float) -> None:

@@ -88,8 +88,18 @@ class ServedModel:
         more than the queue can ever hold.
         """
         image_input = self._images()
-        self._check_rows_fit(len(texts))
+        self.check_images_fit(len(texts))
         return image_input.feed_all(map(read, texts))
+
+    def check_images_fit(self, count: int) -> None:
+        """
+        Raise `QueueFull` if *count* images, a row each, are more than the queue can ever hold.
+
+        Called before decoding, since pixels take far more memory than files.
+        """
+        limit = self.default_queue.max_queued_rows
+        if count > limit:
+            raise QueueFull(count, 0, limit)
 
     def takes_images_for(self, signature: Signature) -> bool:
         """
@@ -116,7 +126,7 @@ class ServedModel:
         feed = signature.feed(arrays)
         image_input = self.image_input
         if image_input is not None and signature == image_input.encoded:
-            self._check_rows_fit(feed.rows)
+            self.check_images_fit(feed.rows)
             return image_input.feed_encoded(feed)
         return feed if self.max_pixels is None else check_encoded_images(feed, self.max_pixels)
 
@@ -132,16 +142,6 @@ class ServedModel:
         if self.image_input is None:
             raise ModelError(f"{self.full_name} takes no images")
         return self.image_input
-
-    def _check_rows_fit(self, rows: int) -> None:
-        """
-        Raise `QueueFull` if *rows* images are more than the queue can ever hold.
-
-        Called before decoding, since pixels take far more memory than files.
-        """
-        limit = self.default_queue.max_queued_rows
-        if rows > limit:
-            raise QueueFull(rows, 0, limit)
 
     def _run_as(self, signature: str) -> str:
         """Return the name of the signature that runs when a request names *signature*."""

@@ -1,4 +1,4 @@
-"""Where the image is in a request: server/api/native.py, server/api/forms.py."""
+"""Where the images are in a request: server/api/native.py, server/api/forms.py."""
 
 import re
 from base64 import b64encode
@@ -18,13 +18,13 @@ FORM = "multipart/form-data; boundary=edge"
 URLENCODED = "application/x-www-form-urlencoded"  # what curl --data-binary sends
 
 
-def image_of(body: bytes, kind: str | None, encoding: str | None = None) -> bytes:
-    """Return the image in a request with this Content-Type and Content-Encoding."""
+def images_of(body: bytes, kind: str | None, encoding: str | None = None) -> list[bytes]:
+    """Return the images in a request with this Content-Type and Content-Encoding."""
     given = {"content-type": kind, "content-encoding": encoding}
     headers = {name: value for name, value in given.items() if value is not None}
     request = http_request(body, headers=headers)
     check_body(request)
-    return native.image_of(request.body, content_type_of(request))
+    return native.images_of(request.body, content_type_of(request))
 
 
 def form(*parts: tuple[str, bytes], boundary: str = "edge") -> bytes:
@@ -104,7 +104,43 @@ def test_the_image_of_a_form_is_found(parts: list[tuple[str, bytes]], expected: 
     """Text around the form is ignored, and a file name may be in Latin-1, as some clients write."""
     body = form(*parts)
     for each in (body, b"preamble\r\n" + body + b"epilogue", body.replace(b"x.png", b"\xe9.png")):
-        assert image_of(each, FORM) == expected
+        assert images_of(each, FORM) == [expected]
+
+
+SECOND = IMAGE + b"2"
+FILES = [named("data"), named("data", SECOND)]
+
+#: A form of several images in one field, and these: what is no image has its own error later.
+SEVERAL: dict[str, tuple[list[tuple[str, bytes]], list[bytes]]] = {
+    "two files": (FILES, [IMAGE, SECOND]),
+    "the same one twice": ([named("data")] * 2, [IMAGE, IMAGE]),
+    "a field of another name": ([named("photo"), named("photo", SECOND)], [IMAGE, SECOND]),
+    "no name": ([("form-data", IMAGE), ("form-data", SECOND)], [IMAGE, SECOND]),
+    "data[]": ([named("data[]"), named("data[]", SECOND)], [IMAGE, SECOND]),
+    "numbered": ([named("data[0]"), named("data[1]", SECOND)], [IMAGE, SECOND]),
+    "data and data[]": ([named("data"), named("data[]", SECOND)], [IMAGE, SECOND]),
+    "a broken file first": ([named("data", b"broken"), *FILES], [b"broken", IMAGE, SECOND]),
+    "a broken file last": ([named("data"), named("data", b"broken")], [IMAGE, b"broken"]),
+    "an empty file between": ([FILES[0], named("data", b""), FILES[1]], [IMAGE, b"", SECOND]),
+    "only broken files": ([named("data", b"a"), named("data", b"b")], [b"a", b"b"]),
+    "a file input left empty": ([file("data", "", b""), *FILES], [IMAGE, SECOND]),
+    "metadata in other fields": ([text("id", b"1"), *FILES, file("m", "m.json", META)],
+        [IMAGE, SECOND]),
+    "text of the same name": ([FILES[0], text("data", META), FILES[1]], [IMAGE, SECOND]),
+    "a file and base64": ([named("data"), text("data", IN_BASE64)], [IMAGE, IN_BASE64]),
+    "base64 in texts": ([text("data", IN_BASE64), text("data", IN_URL)], [IN_BASE64, IN_URL]),
+    "broken base64 in texts": ([text("data", b"x"), text("data", IN_URL), text("data", b"")],
+        [b"x", IN_URL, b""]),
+    "as many as may be": ([named("data")] * MAX_PARTS, [IMAGE] * MAX_PARTS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("parts", "expected"), SEVERAL.values(), ids=SEVERAL.keys())
+def test_the_images_of_one_field_are_found_in_their_order(
+    parts: list[tuple[str, bytes]], expected: list[bytes]
+) -> None:
+    """Each file has its place in the answer, so that no bad file moves the others."""
+    assert images_of(form(*parts), FORM) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,14 +167,12 @@ def test_a_bare_body_is_an_image_and_a_boundary_may_be_written_in_several_ways(
 ) -> None:
     """A bare body may have any Content-Type; the decoder reads its first bytes."""
     body = IMAGE if boundary is None else form(named("data"), boundary=boundary)
-    assert image_of(body, kind, encoding) == IMAGE
+    assert images_of(body, kind, encoding) == [IMAGE]
 
 
-#: Forms of two images: a client could take the answer to one for that to both.
+#: Forms of images in two fields: a client could take the answer to one for that to both.
 TWO: dict[str, list[tuple[str, bytes]]] = {
-    "one field": [named("data"), named("data", IMAGE + b"2")],
     "two fields": [named("image"), named("data")],
-    "the same one twice": [named("data"), named("data")],
     "other names": [named("front"), named("back")],
     "a file and base64": [named("image"), text("data", IN_BASE64)],
     "a file and b64": [named("image"), text("meta", B64_OBJECT)],
@@ -170,9 +204,9 @@ REFUSED: dict[str, tuple[bytes, str | None, str]] = {
         f"two images: {name}": (
             form(*parts),
             FORM,
-            "holds 2 images ("
+            "holds 2 images in several fields ("
             + ", ".join(repr(disposition.split('"')[1]) for disposition, _ in parts)
-            + "); send one image per request",
+            + "); send one image, or all images in one field",
         )
         for name, parts in TWO.items()
     },
@@ -218,13 +252,13 @@ REFUSED: dict[str, tuple[bytes, str | None, str]] = {
 
 
 @pytest.mark.parametrize(("body", "kind", "error"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_body_without_one_image_is_refused_with_the_reason(
+def test_a_body_without_images_of_one_field_is_refused_with_the_reason(
     body: bytes, kind: str | None, error: str
 ) -> None:
     """In one line that names what was found."""
     status, message = (415, error[4:]) if error.startswith("415 ") else (400, error)
     with pytest.raises(HTTPError, match=re.escape(message)) as caught:
-        image_of(body, kind)
+        images_of(body, kind)
     assert caught.value.status == status
     assert "\n" not in str(caught.value)
 
@@ -236,5 +270,5 @@ def test_a_body_without_one_image_is_refused_with_the_reason(
 def test_an_encoded_body_is_refused(encoding: str, shown: str, kind: str | None) -> None:
     """The error names the encoding."""
     with pytest.raises(HTTPError, match=re.escape(ENCODED.format(shown))) as caught:
-        image_of(b"hello", kind, encoding)
+        images_of(b"hello", kind, encoding)
     assert caught.value.status == 415

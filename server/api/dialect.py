@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from twisted.python.failure import Failure
 
-from server.call import Call, RequestOptions
+from server.call import Call, Calls, RequestOptions
 from server.http.error_statuses import logged_error, native_error
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
@@ -17,9 +17,11 @@ from server.served_model import ServedModel
 class Dialect:
     """Defines the meaning of bodies, and the form of errors."""
 
-    #: Returns the call that a complete request asks for, whose result is the answer.  May raise an
-    #: error of the request.
-    read: Callable[[ServedModel, HTTPRequest, RequestOptions], Call[HTTPResponse]]
+    #: Returns the call or the calls that a complete request asks for, whose result is the answer.
+    #: May raise an error of the request.
+    read: Callable[
+        [ServedModel, HTTPRequest, RequestOptions], Call[HTTPResponse] | Calls[HTTPResponse]
+    ]
     #: Returns the answer for an error, given the request id, and headers to add to its own.
     write_error: Callable[[BaseException | None, str, Mapping[str, str]], HTTPResponse] = (
         native_error

@@ -1,11 +1,12 @@
 """
-Find the one image among the parts of a multipart form.
+Find the images among the parts of a multipart form.
 
 A part is an image if its content begins as an image file or as base64 of one, or if its
-Content-Type is an image type.  If exactly one part is an image, it is selected whatever the name of
-its field, and all other parts are metadata: text fields, and files of another kind, such as JSON
-with a file name.  Several images are refused: a client could mistake the answer to one for the
-answer to all.  If no part is an image, the first file is selected, or without a file the first
+Content-Type is an image type.  The field of the images is selected whatever its name: all its files
+and images are selected, those that cannot be decoded too; if it has no file, all its texts.  All
+other parts are metadata: text fields, and files of another kind, such as JSON with a file name.
+Images in several fields are refused: a client could mistake the answer to one for the answer to
+all.  If no part is an image, the field of the first file is selected, or without a file the first
 field with one of `IMAGE_FIELD_NAMES`; the decoder reports what it is.
 """
 
@@ -21,13 +22,17 @@ from server.http.error_statuses import HTTPError
 #: Names of the field that is selected if no part is an image or a file.
 IMAGE_FIELD_NAMES = ("data", "image", "file")
 
-MAX_PARTS = 64  #: parts of a form; an image needs one
+MAX_PARTS = 256  #: parts of a form; each image needs one
 MAX_PART_HEADERS = 16  #: headers of a part
 MAX_PART_HEADER_BYTES = 4224  #: bytes of one header of a part
 
 #: Characters of a client's value that an error message repeats.
 _MAX_QUOTED_CHARS = 100
 
+#: The end of a name such as ``data[]`` or ``data[0]``, as some clients write repeated fields.
+_INDEX = re.compile(r"\[[0-9]*\]$")
+
+_EMPTY = "the image's field of the form is empty"
 _BROKEN_FORM = "the multipart form is broken"
 _FORM_BODY = re.compile(
     rb"\s*--([^\r\n]{1,200})\r?\n(?:[^\r\n]{0,500}\r?\n){0,8}?Content-Disposition:\s*form-data",
@@ -42,6 +47,11 @@ class _Part:
     kind: str  #: its Content-Type, in lower case
     encoding: str  #: its Content-Transfer-Encoding, in lower case
     content: bytes
+
+    @property
+    def field(self) -> str:
+        """The name without an index: that of ``data``, ``data[]`` and ``data[0]`` is ``data``."""
+        return _INDEX.sub("", self.name)
 
     @property
     def is_image(self) -> bool:
@@ -95,14 +105,14 @@ def check_is_no_form(body: bytes, content_type: str) -> None:
     )
 
 
-def image_in(body: bytes, boundary: str) -> bytes:
+def images_in(body: bytes, boundary: str) -> list[bytes]:
     """
-    Return the image in *body*, a multipart form with this *boundary*.
+    Return the images in *body*, a multipart form with this *boundary*, in their order.
 
-    If the client sent the image as base64, that text is returned, not decoded.  If no part is an
+    If the client sent an image as base64, that text is returned, not decoded.  If no part is an
     image, the part most likely meant as one is returned.  Raises a 400 with the reason if no part
-    is likely, for several images, for an empty image field, for a form as a field, for an
-    unsupported Content-Transfer-Encoding, and for a broken form or one without a boundary.
+    is likely, for images in several fields, if the only image is empty, for a form as a field, for
+    an unsupported Content-Transfer-Encoding, and for a broken form or one without a boundary.
     """
     if not boundary:
         raise HTTPError(
@@ -110,14 +120,15 @@ def image_in(body: bytes, boundary: str) -> bytes:
             f"{_BROKEN_FORM}: its Content-Type names no boundary; "
             f"{_content_type_advice(boundary_in(body))}",
         )
-    part = _select_part(_parts(body, boundary))
-    if part.encoding not in {"", "binary", "8bit", "7bit", "base64"}:
-        raise HTTPError(
-            400,
-            f"Content-Transfer-Encoding {part.encoding[:_MAX_QUOTED_CHARS]!r} is not supported; "
-            "send the unencoded bytes of the image",
-        )
-    return part.content
+    selected = _select_parts(_parts(body, boundary))
+    for part in selected:
+        if part.encoding not in {"", "binary", "8bit", "7bit", "base64"}:
+            raise HTTPError(
+                400,
+                f"Content-Transfer-Encoding {part.encoding[:_MAX_QUOTED_CHARS]!r} is not "
+                "supported; send the unencoded bytes of the image",
+            )
+    return [part.content for part in selected]
 
 
 def _content_type_advice(boundary: str | None) -> str:
@@ -133,12 +144,12 @@ def _content_type_advice(boundary: str | None) -> str:
     )
 
 
-def _select_part(parts: list[_Part]) -> _Part:
+def _select_parts(parts: list[_Part]) -> list[_Part]:
     """
-    Return the part of *parts* that is an image, else the part that is most likely meant as one.
+    Return those of *parts* that are images, else those that are most likely meant as images.
 
-    Raises a 400 if no part is likely, for several images, for an empty image field, and for a form
-    as a field.
+    Raises a 400 if no part is likely, for images in several fields, if the only image is empty, and
+    for a form as a field.
     """
     for part in parts:
         if part.kind.startswith("multipart/"):
@@ -148,27 +159,40 @@ def _select_part(parts: list[_Part]) -> _Part:
                 f"({part.kind[:_MAX_QUOTED_CHARS]}); send the image as a field of the form",
             )
     images = [part for part in parts if part.is_image]
-    if len(images) > 1:
-        names = ", ".join(map(_quoted_name, images[:MAX_PARTS]))
+    if len({part.field for part in images}) > 1:
+        names = ", ".join(map(_quoted_name, images))
         raise HTTPError(
-            400, f"the form holds {len(images)} images ({names}); send one image per request"
+            400,
+            f"the form holds {len(images)} images in several fields ({names}); "
+            "send one image, or all images in one field",
         )
-    named = [part for part in parts if part.name in IMAGE_FIELD_NAMES]
-    if any(part.filename and not part.content for part in named):
-        raise HTTPError(400, "the image's field of the form is empty")
-    if images:
-        return images[0]
+    named = [part for part in parts if part.field in IMAGE_FIELD_NAMES]
     files = [part for part in parts if part.filename and part.content]
-    candidates = files or [part for part in named if part.content] or named
-    if candidates:
-        if not candidates[0].content:
-            raise HTTPError(400, "the image's field of the form is empty")
-        return candidates[0]
-    wanted = ", ".join(repr(name) for name in IMAGE_FIELD_NAMES)
-    names = ", ".join(map(_quoted_name, parts)) or "none"
-    raise HTTPError(
-        400, f"the form has no file, and no field named one of {wanted}; its fields: {names}"
-    )
+    likely = images or files or [part for part in named if part.content] or named
+    if not likely:
+        wanted = ", ".join(repr(name) for name in IMAGE_FIELD_NAMES)
+        names = ", ".join(map(_quoted_name, parts)) or "none"
+        raise HTTPError(
+            400, f"the form has no file, and no field named one of {wanted}; its fields: {names}"
+        )
+    selected = _images_of_field([part for part in parts if part.field == likely[0].field])
+    if len(selected) > 1:
+        return selected
+    if not likely[0].content or any(part.filename and not part.content for part in named):
+        raise HTTPError(400, _EMPTY)
+    return likely[:1]
+
+
+def _images_of_field(parts: list[_Part]) -> list[_Part]:
+    """
+    Return those of *parts*, which are all of one field, that are meant as images.
+
+    These are its files, empty ones too, and its texts that are images; without a file, all its
+    texts.  A file input that was left empty, whose file has an empty name, is none.
+    """
+    if any(part.filename for part in parts):
+        return [part for part in parts if part.filename or part.is_image]
+    return [part for part in parts if part.filename is None or part.content]
 
 
 def _quoted_name(part: _Part) -> str:

@@ -113,11 +113,15 @@ def texts_in(inputs: object, name: str) -> list[bytes]:
     if isinstance(inputs, dict) and inputs.keys() == {name}:
         inputs = inputs[name]
     values = inputs if isinstance(inputs, list) else [inputs]
-    texts = [_text_of(value) for value in values]
-    bare = [each for each in values if isinstance(each, str)]
-    if None in texts or not all(begins_image(each[:HEAD_BYTES].encode()) for each in bare):
-        return []
-    return [text.encode() for text in texts if text is not None]
+    texts = []
+    for value in values:  # ends at the first value that is no image: there may be millions
+        text = _text_of(value)
+        if text is None or (
+            isinstance(value, str) and not begins_image(text[:HEAD_BYTES].encode())
+        ):
+            return []
+        texts.append(text.encode())
+    return texts
 
 
 def _text_of(value: object) -> str | None:

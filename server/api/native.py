@@ -2,12 +2,14 @@
 The native dialect: `POST /` with an image, answered by `[["label", score], ...]`, or with JSON.
 
 An image is the bare body, the file of a multipart form (server/api/forms.py), or base64 of either.
-JSON is ``{"inputs": {"name": value, ...}}``, answered by ``{"outputs": {"name": value, ...}}``.  A
-model without labels answers an image in the form of ``outputs``, too.  This module decides what a
-body is, on the reactor thread; server/api/native_feeds.py reads it.
+Several images in one field of a form are answered by a list (server/api/image_list.py).  JSON is
+``{"inputs": {"name": value, ...}}``, answered by ``{"outputs": {"name": value, ...}}``.  A model
+without labels answers an image in the form of ``outputs``, too.  This module decides what a body
+is, on the reactor thread; server/api/native_feeds.py reads it.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -18,12 +20,13 @@ from multipart import parse_options_header
 from model.images.first_bytes import image_format
 from server.api import json_tensors
 from server.api.dialect import Dialect
-from server.api.forms import boundary_in, check_is_no_form, image_in
+from server.api.forms import boundary_in, check_is_no_form, images_in
 from server.api.image_body import begins_image, is_image_in_json
+from server.api.image_list import list_answer
 from server.api.json_text import begins_object
 from server.api.native_feeds import CURL_HINT, image_feed, tensor_feed, with_curl_hint
 from server.api.samples import sample_feed, sample_request
-from server.call import Call, Outputs, RequestOptions
+from server.call import Call, Calls, Outputs, RequestOptions
 from server.http.error_statuses import HTTPError
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
@@ -52,11 +55,14 @@ def content_type_of(request: HTTPRequest) -> ContentType:
     return ContentType(text, kind, parameters)
 
 
-def _read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> Call[HTTPResponse]:
+def _read(
+    model: ServedModel, request: HTTPRequest, options: RequestOptions
+) -> Call[HTTPResponse] | Calls[HTTPResponse]:
     """
-    Return the call of *model* that *request* asks for; its result is the answer.
+    Return the call of *model* that *request* asks for, or a call for each of its images.
 
-    Raises `HTTPError` for an error in the head or in the first bytes of the body.
+    Its result is the answer.  Raises `HTTPError` for an error in the head, in the form or in the
+    first bytes of the body, and `QueueFull` for more images than the queue can ever hold.
     """
     check_body(request)
     body, content_type = request.body, content_type_of(request)
@@ -71,13 +77,18 @@ def _read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> 
             415, f"this model takes tensors, no images; post JSON{_example_clause(model)}"
         )
     k = label_count(request.query, model.top, len(model.labels))
-    data = body if json else image_of(body, content_type)
-    prepare = partial(image_feed, model, data)
+    finish = partial(_answer_best, model, k) if model.labels else answer_outputs
+    files = [body] if json else images_of(body, content_type)
+    if len(files) > 1:
+        model.check_images_fit(len(files))
+        # None is a request after an answer: the connection sends them together.
+        options = replace(options, source=None, calls=len(files))
+        calls = [Call(partial(image_feed, model, file), finish, options) for file in files]
+        return Calls(calls, partial(list_answer, request.request_id))
+    prepare = partial(image_feed, model, files[0])
     if _may_lack_bytes(body, content_type):
         prepare = partial(with_curl_hint, prepare)
-    return Call(
-        prepare, partial(_answer_best, model, k) if model.labels else answer_outputs, options
-    )
+    return Call(prepare, finish, options)
 
 
 def _may_lack_bytes(body: bytes, content_type: ContentType) -> bool:
@@ -161,22 +172,23 @@ def label_count(query: Mapping[str, tuple[str, ...]], default: int, classes: int
     return k
 
 
-def image_of(body: bytes, content_type: ContentType) -> bytes:
+def images_of(body: bytes, content_type: ContentType) -> list[bytes]:
     """
-    Return the image file in *body*; if the client sent base64, return that text, not decoded.
+    Return the image files in *body*; of an image that the client sent as base64, the text.
 
-    Other bytes may be returned, too: only the decoder refuses them.  Raises a 400 for a
-    wrong form and for an image that ``curl -d`` has changed, and a 415 for another type of body.
+    Only a form may have several.  Other bytes may be returned, too: only the decoder refuses them.
+    Raises a 400 for a wrong form and for an image that ``curl -d`` has changed, and a 415 for
+    another type of body.
     """
     kind = content_type.kind
     if kind == "multipart/form-data":
-        return image_in(body, content_type.parameters.get("boundary", ""))
+        return images_in(body, content_type.parameters.get("boundary", ""))
     check_is_no_form(body, content_type.text)
     if kind.startswith("text/") and not (begins_image(body) or is_image_in_json(body)):
         raise HTTPError(415, f"{kind} is not supported; post an image or JSON")
     if kind == URLENCODED and image_format(body) is not None and b"\0" not in body:
         raise HTTPError(400, f"the body begins as an image and has no zero byte; {CURL_HINT}")
-    return body
+    return [body]
 
 
 #: The dialect of `POST /`.

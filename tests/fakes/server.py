@@ -27,7 +27,7 @@ from model.images.input import ImageInput
 from model.images.preprocessing import Preprocessing, Resample
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.admission import Admission
-from server.call import NO_DEADLINE, Call, Outputs, RequestOptions, Timing
+from server.call import NO_DEADLINE, Call, Calls, Outputs, RequestOptions, Timing
 from server.inference import Inference
 from server.served_model import ServedModel
 from server.settings.table import Settings
@@ -240,8 +240,9 @@ class FakeInference(Inference):
         self.calls: list[RecordedCall] = []
         self.cancelled = 0
 
-    def run(self, call: Call[T], timing: Timing | None = None) -> Deferred[T]:
+    def run(self, call: Call[T] | Calls[T], timing: Timing | None = None) -> Deferred[T]:
         """Record the call; prepare nothing, and finish the outputs of its answer."""
+        assert isinstance(call, Call)
 
         def cancel(_: Deferred[Outputs]) -> None:
             self.cancelled += 1

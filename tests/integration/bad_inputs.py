@@ -37,12 +37,6 @@ class Bad:
     reason: str  #: part of the message
 
 
-def two_images(image: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return the body and the header of a form with *image* twice."""
-    body, headers = form(image)
-    return body.removesuffix(b"--b--\r\n") + body, headers
-
-
 def posted(body: bytes, headers: dict[str, str] | None = None) -> Callable[[int], Answer]:
     """Return a function that posts *body*."""
     return lambda port: post(port, body, headers=headers)
@@ -53,10 +47,10 @@ BAD = {
     "empty": Bad(posted(*form(b"")), 400, "the image's field of the form is empty"),
     "no body": Bad(posted(b""), 400, "the body is empty: post an image"),
     "truncated": Bad(posted(jpeg("coffee.png")[:-1000]), 400, "the JPEG image is cut short"),
-    "two images": Bad(
-        posted(*two_images(jpeg("coffee.png"))),
+    "images in two fields": Bad(
+        posted(*form(*[jpeg("coffee.png")] * 2, fields=("front", "back"))),
         400,
-        "the form holds 2 images ('data', 'data'); send one image per request",
+        "the form holds 2 images in several fields ('front', 'back'); send one image, or",
     ),
     "PNG bomb": Bad(
         posted(claims("PNG", 50_000, 50_000)),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
+from itertools import cycle
 from time import monotonic
 
 import orjson
@@ -163,11 +164,16 @@ def mean_rows(answers: Iterable[Answer]) -> float:
     return len(batches) / sum(1 / batch.rows for batch in batches)
 
 
-def form(content: bytes, field: str = "data") -> tuple[bytes, dict[str, str]]:
-    """Return the body and the header of a form with one file in *field*."""
-    head = f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="a.jpg"\r\n\r\n'
-    headers = {"Content-Type": "multipart/form-data; boundary=b"}
-    return head.encode() + content + b"\r\n--b--\r\n", headers
+def form(*files: bytes, fields: Sequence[str] = ("data",)) -> tuple[bytes, dict[str, str]]:
+    """Return the body and the header of a form with *files*, in the *fields* by turns."""
+    names = cycle(fields)
+    body = b"".join(
+        f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="a.jpg"\r\n\r\n'.encode()
+        + file
+        + b"\r\n"
+        for name, file in zip(names, files, strict=False)
+    )
+    return body + b"--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}
 
 
 def request_bytes(

@@ -4,15 +4,15 @@ from scripts.cli import main
 from server.api import native
 
 kept: list[bytes] = []
-_image_of = native.image_of
+_images_of = native.images_of
 
 
-def _keep_image_of(body: bytes, content_type: native.ContentType) -> bytes:
-    image = _image_of(body, content_type)
-    kept.append(bytes(bytearray(image)))
-    return image
+def _keep_images_of(body: bytes, content_type: native.ContentType) -> list[bytes]:
+    images = _images_of(body, content_type)
+    kept.extend(bytes(bytearray(image)) for image in images)
+    return images
 
 
 if __name__ == "__main__":
-    native.image_of = _keep_image_of
+    native.images_of = _keep_images_of
     main()

@@ -1,0 +1,43 @@
+"""
+Write the answer to several images of one request: a list with an entry for each of them.
+
+Pure, except that faults of the server are logged.
+"""
+
+from collections.abc import Sequence
+
+import orjson
+from twisted.python.failure import Failure
+
+from server.http.error_statuses import Refusal, logged_error, refusal_for
+from server.http.messages import HTTPResponse
+
+
+def list_answer(request_id: str, results: Sequence[HTTPResponse | Failure]) -> HTTPResponse:
+    """
+    Return the answer to a request of several images, given the answer or the Failure of each.
+
+    The body is a JSON list in the order of the images.  An entry is the body of the answer to the
+    image, or ``{"error": "...", "status": ...}`` with the status that the image alone would have.
+    The status is 200 if at least one image has an answer; else the largest status of the entries,
+    with its headers.
+    """
+    refusals = [
+        refusal_for(logged_error(result, request_id))
+        for result in results
+        if isinstance(result, Failure)
+    ]
+    errors = iter(refusals)
+    entries = [
+        _error_entry(next(errors)) if isinstance(result, Failure) else result.body.rstrip()
+        for result in results
+    ]
+    body = b"[" + b",".join(entries) + b"]\n"
+    if len(refusals) < len(results):
+        return HTTPResponse(200, body)
+    worst = max(refusals, key=lambda refusal: refusal.status)
+    return HTTPResponse(worst.status, body, worst.headers)
+
+
+def _error_entry(refusal: Refusal) -> bytes:
+    return orjson.dumps({"error": refusal.message, "status": refusal.status})
