@@ -336,7 +336,7 @@ def test_a_load_is_answered_when_the_model_is_served_or_has_failed(
 ) -> None:
     """As clients expect, which send requests to the model next."""
     served = KServeServer()
-    for report in (loading("waiting"), loading("loading"), loading("loaded")):
+    for report in (loading("draining"), loading("waiting"), loading("loading"), loading("loaded")):
         served.changes.every["idle"] = report
         client = served.send("POST", "/v2/repository/models/idle/load", b"{}")
         served.clock.advance(POLL_SECONDS)
@@ -346,7 +346,7 @@ def test_a_load_is_answered_when_the_model_is_served_or_has_failed(
         assert client.answer.status == status
         assert client.answer.body == b"" if not error else error_of(client.answer) == error
         client.hang_up()
-    assert served.changes.made == [("load", "idle", None)] * 3
+    assert served.changes.made == [("load", "idle", None)] * 4
     assert served.server.is_clean()
 
 

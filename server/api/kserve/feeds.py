@@ -87,26 +87,32 @@ def _array(
             f"inference input {tensor.name!r} data-type is {tensor.datatype!r}, "
             f"but model {model.name!r} expects {datatype!r}"
         )
-    _check_shape(model, spec, tensor.shape)
+    shape = _shape(model, spec, tensor.shape)
     if tensor.size is not None:
         missing = start + tensor.size - len(body)
         if missing > 0:
             raise FeedError(
                 f"unexpected size for input {tensor.name!r}, expecting {missing} additional bytes"
             )
-        return from_bytes(tensor.name, spec.dtype, tensor.shape, body, start, start + tensor.size)
+        return from_bytes(tensor.name, spec.dtype, shape, body, start, start + tensor.size)
     if datatype in BINARY_ONLY:
         raise FeedError(
             f"{datatype} data of input {tensor.name!r} cannot be sent as JSON: send it in binary"
         )
-    return reshaped(array_of(spec, tensor.data, finite=False), tensor.shape, tensor.name)
+    return reshaped(array_of(spec, tensor.data, finite=False), shape, tensor.name)
 
 
-def _check_shape(model: ServedModel, spec: TensorSpec, shape: tuple[int, ...]) -> None:
-    """Raise `FeedError` unless *shape* fits *spec*; [n] fits [-1,1], as in `Signature.feed`."""
+def _shape(model: ServedModel, spec: TensorSpec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """
+    Return the shape for *spec* of a tensor of *shape*; raises `FeedError` if that does not fit.
+
+    [n] fits [-1,1], as in `Signature.feed`, and [n,1] fits [-1], as Triton's models have it.
+    """
     wanted = spec.shape
     if wanted is None or (wanted == (None, 1) and len(shape) == 1):
-        return
+        return shape
+    if wanted == (None,) and len(shape) == 2 and shape[1] == 1:
+        return shape[:1]
     if len(wanted) != len(shape) or any(
         want not in (None, got) for want, got in zip(wanted, shape, strict=True)
     ):
@@ -115,6 +121,7 @@ def _check_shape(model: ServedModel, spec: TensorSpec, shape: tuple[int, ...]) -
             f"unexpected shape for input {spec.name!r} for model {model.name!r}. "
             f"Expected [{expected}], got [{','.join(map(str, shape))}]"
         )
+    return shape
 
 
 def _files(tensor: InputTensor, array: np.ndarray) -> list[bytes]:

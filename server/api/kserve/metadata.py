@@ -177,8 +177,13 @@ def _entry(name: str, version: VersionReport) -> dict[str, str]:
 
 
 def is_settled(report: ModelReport) -> bool:
-    """Whether no version of a model is loaded now, or waits to be loaded."""
-    return not any(_STATES.get(it.state) == "LOADING" for it in report.versions)
+    """
+    Whether no version of a model is loaded now, or waits to be loaded.
+
+    While none is served, a version that drains may be one that is loaded again afterwards.
+    """
+    states = {_STATES.get(it.state) for it in report.versions}
+    return "LOADING" not in states and ("UNLOADING" not in states or "READY" in states)
 
 
 def load_failures(report: ModelReport) -> str:

@@ -161,7 +161,8 @@ def statistics(client):
     check_several(client.infer("several", several_inputs(triton, binary=True)))
     after = stats()
     assert after["inference_count"] == before["inference_count"] + len(PAIRS)
-    assert after["execution_count"] == before["execution_count"] + 1
+    # Two idle lanes run a row each.
+    assert after["execution_count"] - before["execution_count"] in {1, 2}
     success = [it["inference_stats"]["success"]["count"] for it in (before, after)]
     assert success[1] == success[0] + 1
     assert after["last_inference"] > 1_700_000_000_000
@@ -183,9 +184,7 @@ def repository(client):
         assert "[401]" in error
         assert "Authorization" in error
     client.unload_model("movable", headers=TOKEN)
-    for _ in range(1000):
-        if not client.is_model_ready("movable"):
-            break
+    assert not client.is_model_ready("movable")
     inputs = inputs_of(triton, {"x": PAIRS})
     error = refusal(InferenceServerException, lambda: client.infer("movable", inputs))
     assert "movable" in error
