@@ -12,7 +12,13 @@ from typing import Any
 
 TABLES = Path(__file__).parents[1] / "tables"
 
-_CODERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+#: The header with the length of the JSON part of a body.
+JSON_LENGTH = "Inference-Header-Content-Length"
+
+_CODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +32,10 @@ class Pair:
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
     body_base64: str = ""  #: for a body that is no text
+    tail: str = ""  #: bytes in hexadecimal that follow `body`, whose length a header states then
     coding: str = ""  #: in which `body` is sent
     answer: str | None = None  #: JSON, compared as values; a number keeps its form
+    answer_tail: str | None = None  #: bytes in hexadecimal that follow `answer`, as `tail` does
     error: str | None = None  #: the message of the error
     text: str | None = None  #: the body, byte for byte
     answer_headers: dict[str, str] = field(default_factory=dict)  #: "" for a header that is absent
@@ -36,12 +44,15 @@ class Pair:
     def sent(self) -> bytes:
         """The body of the request."""
         body = b64decode(self.body_base64) if self.body_base64 else self.body.encode()
+        body += bytes.fromhex(self.tail)
         return _CODERS[self.coding](body) if self.coding else body
 
     @property
     def sent_headers(self) -> dict[str, str]:
         """The headers of the request."""
-        return self.headers | ({"Content-Encoding": self.coding} if self.coding else {})
+        coding = {"Content-Encoding": self.coding} if self.coding else {}
+        length = {JSON_LENGTH: str(len(self.body.encode()))} if self.tail else {}
+        return length | coding | self.headers
 
 
 def pairs_in(folder: str) -> list[Pair]:
