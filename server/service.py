@@ -201,7 +201,7 @@ class InferenceService(Service):
         )
         tfserving = TFServingAPI(
             self.models,
-            self._changes.reports,
+            self._changes,
             self.pool,
             max_bytes=self.connections.limits.max_body,
             seconds=self.clock.seconds,
