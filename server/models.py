@@ -125,8 +125,10 @@ class Models:
     def _only_name(self) -> str:
         if not self._by_name:
             raise self._none()
-        # While the server starts, the answer must not depend on which model is loaded first.
-        names = sorted({*self._by_name, *(self._awaited if self.starting else ())})
+        names = self.names
+        if self.starting and self._awaited.keys() - names:
+            # The answer must not depend on which model is loaded first.
+            raise ModelNotReady(f"the models are not ready: {self._progress()}")
         if len(names) > 1:
             raise UnknownModel(
                 f"the request names no model, post to /models/NAME; {there_are(names)}"

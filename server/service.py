@@ -126,7 +126,7 @@ class InferenceService(Service):
             self.reconciler.on_read = self._watch.follow
         self.connections = self._connections()
         #: One for all addresses, because it makes one change at a time.
-        self._changes = RepositoryChanges(self.reconciler)
+        self._changes = RepositoryChanges(self.reconciler, self.clock)
         token = settings.admin_token_file
         self.site = self._site(permit_none if token is None else PermitToken(token))
         self.ports: list[IListeningPort] = []

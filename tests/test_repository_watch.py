@@ -113,6 +113,27 @@ def test_a_model_that_is_added_or_written_again_is_watched(watched: Watched) -> 
     watched.watch.stop()
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_rename_is_noticed_while_the_watch_begins_again(
+    watched: Watched, *, deleted: bool
+) -> None:
+    """As after a model was added or deleted, in the same turn."""
+    (watched.root / "pets" / "1.tmp").mkdir()
+    (watched.root / "cars").mkdir()
+    assert watched.read() == (True, [])
+    if deleted:
+        (watched.root / "cars").rmdir()
+    else:
+        (watched.root / "birds").mkdir()
+    for reader in list(watched.reactor.readers):
+        reader.doRead()
+    (watched.root / "pets" / "1.tmp").rename(watched.root / "pets" / "1")
+    watched.reactor.advance(0)
+    assert watched.renamed == ["pets/1"]
+    assert len(watched.reactor.readers) == 1
+    watched.watch.stop()
+
+
 def test_after_a_stop_nothing_is_watched(watched: Watched) -> None:
     """It may be stopped again."""
     watched.watch.stop()
@@ -173,6 +194,18 @@ def test_a_watch_closes_its_descriptor_once(watched: Watched, log: Log) -> None:
     watched.reactor.advance(0)
     assert len(watched.reactor.readers) == 1
     assert log.errors() == []
+    watched.watch.stop()
+
+
+def test_a_root_that_is_deleted_and_made_again_is_watched(watched: Watched) -> None:
+    """From the next read on, although no read has found it missing."""
+    (watched.root / "pets").rmdir()
+    watched.root.rmdir()
+    assert watched.read()[0]
+    (watched.root / "pets").mkdir(parents=True)
+    watched.follow()
+    (watched.root / "pets" / "1").mkdir()
+    assert watched.read()[0]
     watched.watch.stop()
 
 

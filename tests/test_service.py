@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IReactorTime
 
 from model.errors import ModelError
 from server.lifecycle import State
@@ -40,8 +40,8 @@ def test_changes_on_all_addresses_are_made_by_one_object(monkeypatch: pytest.Mon
     made = []
 
     class Counted(RepositoryChanges):
-        def __init__(self, reconciler: Reconciler) -> None:
-            super().__init__(reconciler)
+        def __init__(self, reconciler: Reconciler, clock: IReactorTime) -> None:
+            super().__init__(reconciler, clock)
             made.append(self)
 
     monkeypatch.setattr("server.service.RepositoryChanges", Counted)

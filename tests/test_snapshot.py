@@ -1,10 +1,12 @@
 """A model repository on disk: model/repository/snapshot.py."""
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -107,7 +109,8 @@ def test_folders_with_fitting_names_are_models_and_versions(repository: Reposito
     (root / "link").symlink_to("b")
     (root / "b" / "12").symlink_to("9")
     models = repository.read()
-    assert list(models) == ["a-1_B.2", "b", "link"]
+    assert list(models) == ["a-1_B.2", "b", "broken", "link"]
+    assert models["broken"].problem == "broken: No such file or directory"
     assert [version.version for version in models["b"].versions] == [9, 10, 12]
     assert models["a-1_B.2"] == ModelOnDisk("a-1_B.2", (), ServingFacts(), "")
     assert models["link"].versions[0].path == root / "link" / "9"
@@ -292,6 +295,31 @@ def test_the_hashes_of_files_that_have_changed_are_not_taken(
     assert states(repository.reader.read()) == [(True, True, "")]
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_hash_of_a_file_that_has_changed_is_not_computed_to_its_end(
+    repository: Repository, folder: Path, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    """Other versions would wait for it; also if the version is gone, from the next read on."""
+    write(folder)
+    write_manifest(folder)
+    (version,) = repository.reader.read()["net"].versions
+    compute, computed = hashlib.file_digest, []
+
+    def change_first(file: Any, digest: str) -> Any:
+        if gone:
+            shutil.rmtree(folder)
+        else:
+            write(folder, {"saved_model.pb": b"grapX"})
+        repository.reader.read()
+        computed.append(compute(file, digest))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hashlib.file_digest", change_first)
+        repository.reader.check(version)
+    assert computed == []
+    assert states(repository.reader.read()) == ([] if gone else [(True, False, "")])
+
+
 def test_a_file_that_cannot_be_hashed_is_read_again_after_a_minute(
     repository: Repository, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,6 +357,39 @@ def test_a_model_without_the_folder_of_a_version_has_a_hint(
     )
     write(folder)
     assert repository.model().problem == ""
+
+
+def test_a_version_that_is_no_folder_is_a_problem(repository: Repository, folder: Path) -> None:
+    """It is no file to be moved into a version."""
+    write(folder)
+    (folder.parent / "2").write_text("")
+    assert repository.model().problem == "net: 2 is no folder"
+    shutil.rmtree(folder)
+    assert repository.model().problem == "net: 2 is no folder"
+
+
+@pytest.mark.parametrize("linked", ["model", "version"])
+def test_a_link_whose_target_vanishes_keeps_what_was_there(
+    repository: Repository, folder: Path, tmp_path: Path, linked: str
+) -> None:
+    """As if its file system were not mounted: the version keeps its stamp, with a reason."""
+    write(folder)
+    (folder.parent.parent / "other" / "1").mkdir(parents=True)
+    link = folder if linked == "version" else folder.parent
+    (tmp_path / "target").mkdir()
+    link.rename(tmp_path / "target" / "here")
+    link.symlink_to(tmp_path / "target" / "here")
+    (before,) = repository.model().versions
+    (tmp_path / "target").rename(tmp_path / "away")
+    model = repository.model()
+    (after,) = model.versions
+    assert after.stamp == before.stamp
+    assert "No such file or directory" in (model.problem or after.reason)
+    (tmp_path / "away").rename(tmp_path / "target")
+    (again,) = repository.model().versions
+    assert again.stamp == before.stamp
+    link.unlink()
+    assert repository.read().get("net", ModelOnDisk("", (), ServingFacts(), "")).versions == ()
 
 
 def test_a_file_that_a_manifest_does_not_list_has_to_be_stable(

@@ -24,7 +24,13 @@ from threading import Lock
 from typing import TypeAlias
 
 from model.errors import ModelError
-from model.repository.manifest import MANIFEST, hash_difference, shown_path, size_difference
+from model.repository.manifest import (
+    MANIFEST,
+    NoLongerNeeded,
+    hash_difference,
+    shown_path,
+    size_difference,
+)
 from model.repository.serving_toml import SERVING_TOML, ServingFacts, read_serving_toml
 from model.repository.toml_keys import is_segment
 from model.repository.version_files import TEMPORARY_END, VersionFiles, read_files
@@ -143,6 +149,7 @@ class RepositoryReader:
         self._lock = Lock()
         self._renamed: set[Path] = set()
         self._hashes: dict[tuple[Path, str], _Hashes] = {}  #: by path and stamp of the version
+        self._stamps: Mapping[Path, str] = {}  #: of all versions, at the last read
         #: The names that the last read has ignored, as paths below the root; without those with a
         #: leading dot or the end ".tmp".
         self.ignored: frozenset[str] = frozenset()
@@ -161,11 +168,17 @@ class RepositoryReader:
         """
         Compare the hashes of the files of *version* with its manifest, for the next read.
 
-        Blocks for as long as it takes to read the files.  May be called on any thread, also while
-        another one reads.
+        Blocks for as long as it takes to read the files, or until a read finds that they have
+        changed or are gone.  May be called on any thread, also while another one reads.
         """
+
+        def needed() -> bool:
+            return self._stamps.get(version.path) == version.stamp
+
         try:
-            hashes = _Hashes(hash_difference(version.path))
+            hashes = _Hashes(hash_difference(version.path, needed))
+        except NoLongerNeeded:
+            return
         except OSError as error:
             again = self._seconds() + HASH_AGAIN_SECONDS
             hashes = _Hashes(_text(version.path, error), again)
@@ -193,6 +206,7 @@ class RepositoryReader:
             if _read_model(self._root / name, model, read):
                 models[name] = model
         self._models = models
+        self._stamps = {it.path: it.stamp for each in models.values() for it in each.last.versions}
         self.ignored = frozenset(ignored)
         self._is_first = False
         return {name: model.last for name, model in models.items()}
@@ -227,10 +241,18 @@ def _list(folder: Path) -> tuple[list[str], list[str]]:
     return sorted(folders), sorted(files)
 
 
+def _is_version(name: str) -> bool:
+    return fullmatch(r"[0-9]{1,18}", name) is not None
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether *entry* is a folder; True if this cannot be found out, so that it is read."""
+    """
+    Return whether *entry* is a folder, or may be one.
+
+    The target of a link may be on a file system that is not mounted: then what is served stays.
+    """
     try:
-        return entry.is_dir()
+        return entry.is_dir() or (entry.is_symlink() and not Path(entry).exists())
     except OSError:
         return True
 
@@ -243,12 +265,12 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     """
     try:
         listed, files = _list(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
     except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and not folder.is_symlink():
+            return False
         model.last = replace(model.last, problem=f"{folder.name}: {error.strerror}")
         return True
-    names = [name for name in listed if fullmatch(r"[0-9]{1,18}", name)]
+    names = [name for name in listed if _is_version(name)]
     read.ignored.update(f"{folder.name}/{name}" for name in set(listed) - set(names))
     folders: dict[int, str] = {}
     for name in sorted(names, key=lambda name: (int(name), len(name))):
@@ -263,7 +285,8 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     problems += [
         f"{folder.name}: {name} is ignored beside {folders[int(name)]}" for name in ignored
     ]
-    files = [name for name in files if name != SERVING_TOML]
+    problems += [f"{folder.name}: {name} is no folder" for name in filter(_is_version, files)]
+    files = [name for name in files if name != SERVING_TOML and not _is_version(name)]
     if files and not folders:
         place = Path(folder.parent.name, folder.name, "1")
         problems.append(

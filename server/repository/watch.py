@@ -20,7 +20,6 @@ from twisted.internet.inotify import (
 )
 from twisted.logger import Logger
 from twisted.python._inotify import INotifyError  # Twisted exports it nowhere else
-from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 
 _log = Logger()
@@ -30,12 +29,18 @@ _EVENTS = _ADDED | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE
 
 
 class _Notices(INotify):
-    """An INotify that closes its descriptor once: Twisted closes it when a folder is deleted."""
+    """
+    An INotify that goes on when one of its folders is deleted.
 
-    def connectionLost(self, reason: Failure) -> None:
-        """Called when it is stopped, or when a folder that it watches is deleted."""
-        if self.connected:
-            super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
+    Twisted closes it then, and the notices of other folders would be lost until the next one.
+    """
+
+    def loseConnection(self) -> None:
+        """Called when a folder that it watches is deleted: do nothing."""
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        super().loseConnection()  # type: ignore[no-untyped-call]  # Twisted's
 
 
 class RepositoryWatch:
@@ -54,7 +59,7 @@ class RepositoryWatch:
         self._reactor = reactor
         self._renamed = renamed
         self._notice = notice
-        self._inotify: INotify | None = None
+        self._inotify: _Notices | None = None
         self._names: set[str] = set()
         self._refusal = ""  # the last one of the kernel
 
@@ -68,15 +73,22 @@ class RepositoryWatch:
         """
         if names is None:
             self.stop()
-        elif self._names != set(names) or self._inotify is None or not self._inotify.connected:
+        elif self._names != set(names) or self._inotify is None:
             self._names = set(names)
             self._start()
 
     def _start(self) -> None:
-        self.stop()
+        """Watch these folders; what was noticed until then is not lost."""
+        last, self._inotify = self._inotify, None
+        self._watch()
+        if last is not None:
+            last.doRead()  # type: ignore[no-untyped-call]  # Twisted's
+            last.close()
+
+    def _watch(self) -> None:
         try:
-            inotify: INotify = _Notices(self._reactor)  # type: ignore[no-untyped-call]  # Twisted's
-            self._inotify = inotify
+            self._inotify = _Notices(self._reactor)  # type: ignore[no-untyped-call]  # Twisted's
+            inotify: INotify = self._inotify
             inotify.startReading()
             inotify.watch(FilePath(str(self._root)), _EVENTS, callbacks=[self._changed])
         except (OSError, INotifyError) as error:
@@ -97,7 +109,7 @@ class RepositoryWatch:
     def stop(self) -> None:
         """Watch no longer."""
         if self._inotify is not None:
-            self._inotify.loseConnection()
+            self._inotify.close()
             self._inotify = None
 
     def _changed(self, watch: object, path: FilePath[bytes], events: int) -> None:
@@ -105,8 +117,8 @@ class RepositoryWatch:
         changed = Path(path.asTextMode().path)
         if events & IN_MOVED_TO:
             self._renamed(changed)
-        if changed.parent == self._root and not events & IN_CLOSE_WRITE:
-            # Also called for a folder that is deleted, after which Twisted watches nothing.
+        if self._root in (changed, changed.parent) and not events & IN_CLOSE_WRITE:
+            # Also called for a folder that is deleted itself: the target of a link, or the root.
             # Twisted would keep the watch of a folder or link that is gone, and watch no new one.
             # Not in this callback: Twisted may remove a watch after it.
             (self._names.add if events & _ADDED else self._names.discard)(changed.name)
