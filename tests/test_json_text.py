@@ -114,3 +114,24 @@ def test_values_that_are_not_finite_are_tokens_or_null(
     assert write_json(content, tokens=True) == expected
     assert write_json(content) == with_null
     assert write_json(content, newline=True) == with_null + b"\n"
+
+
+@pytest.mark.parametrize(
+    "shape", [(70_000,), (3, 40_000), (1, 1, 40_000, 1), (300, 300), (50_000, 0)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "bool"])
+def test_a_large_array_is_written_in_pieces_with_the_same_text(
+    shape: tuple[int, ...], dtype: str
+) -> None:
+    """Also with tokens."""
+    array = np.random.default_rng(0).integers(0, 9, shape).astype(dtype)
+    expected = orjson.dumps({"a": {"b": array}}, option=orjson.OPT_SERIALIZE_NUMPY)
+    assert write_json({"a": {"b": array}}) == expected
+    assert write_json({"a": {"b": array}}, tokens=True) == expected
+    beside = [{"a": array, "b": ["\0", array]}, array[:2]]
+    assert write_json(beside) == orjson.dumps(beside, option=orjson.OPT_SERIALIZE_NUMPY)
+    if dtype.startswith("float") and array.size:
+        array.flat[[0, -1]] = np.nan, -np.inf
+        text = write_json([array], tokens=True)
+        assert (text.count(b"NaN"), text.count(b"-Infinity")) == (1, 1)
+        assert text.replace(b"NaN", b"null").replace(b"-Infinity", b"null") == write_json([array])

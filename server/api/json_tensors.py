@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from model.signature import STRING, FeedError, Signature, TensorSpec
 from server.api.json_text import read_json, write_json
+from server.api.number_lists import NumberList
 
 #: The Python types of the JSON values that an input accepts, by the name of its dtype.
 _ACCEPTED_TYPES: dict[str, frozenset[type]] = {
@@ -102,6 +103,11 @@ def array_of(spec: TensorSpec, value: object, *, finite: bool = True) -> np.ndar
     that JSON cannot hold.
     """
     _check_carried("input", spec)
+    if isinstance(value, NumberList):
+        array = _from_numbers(spec, value.array, finite)
+        if array is not None:
+            return array
+        value = value.as_list()
     # As objects first: converting directly, numpy reads true as 1, null as NaN and "1" as 1.
     leaves = np.array(value, STRING)
     # numpy iterates over 32 axes at most, but reshapes 64.
@@ -177,6 +183,26 @@ def _converted_as(dtype: np.dtype) -> np.dtype:
     return np.dtype(np.float32) if dtype.name == "bfloat16" else dtype
 
 
+@np.errstate(all="ignore")
+def _from_numbers(spec: TensorSpec, numbers: np.ndarray, finite: bool) -> np.ndarray | None:
+    """
+    Return *numbers*, int64 or float64, in the dtype of *spec*; None if a number does not fit.
+
+    The array is equal to that of the same numbers as Python objects.
+    """
+    accepted = _accepted_types(spec.dtype)
+    if float in accepted:
+        # By float64, as Python converts an int.
+        array = numbers.astype(np.float64).astype(_converted_as(spec.dtype), copy=False)
+        array = array.astype(spec.dtype, copy=False)
+        return array if not finite or np.isfinite(array).all() else None
+    if int in accepted and numbers.dtype.kind == "i":
+        range_ = np.iinfo(spec.dtype)
+        if range_.min <= numbers.min() and numbers.max() <= range_.max:
+            return numbers.astype(spec.dtype)
+    return None
+
+
 def _integers(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
     try:
         return leaves.astype(spec.dtype)
@@ -185,12 +211,13 @@ def _integers(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
     raise _value_error(spec, leaves, (leaves >= range_.min) & (leaves <= range_.max))
 
 
+@np.errstate(all="ignore")
 def _floats(spec: TensorSpec, leaves: np.ndarray, finite: bool) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        array = leaves.astype(_converted_as(spec.dtype)).astype(spec.dtype, copy=False)
-        fits = np.isfinite(array) if finite else None
-    if fits is not None and not fits.all():
-        raise _value_error(spec, leaves, fits)
+    array = leaves.astype(_converted_as(spec.dtype)).astype(spec.dtype, copy=False)
+    if finite:
+        fits = np.isfinite(array)
+        if not fits.all():
+            raise _value_error(spec, leaves, fits)
     return array
 
 
@@ -268,7 +295,7 @@ def _describe(value: object) -> str:
     Examples: a list, an object, null.  The line has at most `_MAX_QUOTED_CHARS` characters.
     """
     match value:
-        case list():
+        case list() | NumberList():
             return "a list"
         case dict():
             return "an object"
