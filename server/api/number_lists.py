@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from secrets import token_hex
-from typing import Any
 
 import numpy as np
 import orjson
@@ -55,8 +54,8 @@ def read_number_lists(body: bytes) -> object | None:
     """
     Return the value in *body* with a `NumberList` for each of its large lists of numbers.
 
-    None if *body* has no such list, is no JSON, or has so much beside the lists that the plain
-    reader is as fast.
+    Such a list is a value of an object, or the whole text.  None if *body* has no such list, is no
+    JSON, or has so much beside the lists that the plain reader is as fast.
     """
     lists: dict[str, NumberList] = {}
     rest, begin = b"", 0
@@ -177,16 +176,24 @@ def _shape(brackets: bytes) -> tuple[int, ...] | None:
     return tuple(reversed(sizes)) if list_ == brackets else None
 
 
-def _filled(content: object, lists: Mapping[str, NumberList]) -> object:
-    """Return *content*, changed in place, with *lists* in place of the strings of their names."""
-    root: list[object] = [content]
+def _filled(content: object, lists: Mapping[str, NumberList]) -> object | None:
+    """
+    Return *content*, changed in place, with *lists* in place of the strings of their names.
+
+    None if one is an element of a list: only a value of an object, or the whole text, may be one.
+    """
+    if isinstance(content, str):
+        return lists.get(content)
     # No recursion: the text may be nested as deep as Python's stack.
-    waiting: list[Any] = [root]
+    waiting = [content]
     while waiting:
         holder = waiting.pop()
-        for key, value in holder.items() if isinstance(holder, dict) else enumerate(holder):
-            if isinstance(value, dict | list):
-                waiting.append(value)
-            elif isinstance(value, str) and value in lists:
-                holder[key] = lists[value]
-    return root[0]
+        if isinstance(holder, dict):
+            waiting += [value for value in holder.values() if not isinstance(value, str)]
+            names = [key for key, value in holder.items() if isinstance(value, str)]
+            holder |= {key: lists.get(holder[key], holder[key]) for key in names}
+        elif isinstance(holder, list):
+            if any(isinstance(element, str) and element in lists for element in holder):
+                return None
+            waiting += holder
+    return content
