@@ -48,9 +48,8 @@ def read_json(body: bytes, *, tokens: bool = False) -> object:
     Return the value in *body*: JSON in UTF-8, with or without a byte order mark.
 
     A list that is the whole text or a value of an object may be opaque, a `NumberList`, which
-    `json_tensors.array_of` and `as_list` take.  A whole number over 64 bits becomes a float, or an
-    int if *body* has tokens.  *tokens*: NaN, Infinity
-    and -Infinity are read, too.
+    `json_tensors.array_of` and `as_list` take.  With *tokens*, NaN, Infinity and -Infinity are
+    read, too.  A whole number over 64 bits becomes a float, or an int if *body* has such tokens.
 
     Raises `FeedError` with line and column if *body* is no JSON, has another encoding, has a number
     too large for float64, or is nested deeper than 1,000 lists and objects.
