@@ -7,7 +7,7 @@ from twisted.internet.defer import ensureDeferred
 
 from model.errors import ModelError
 from model.execution.warmup import WARMUP_WEIGHT
-from model.repository.snapshot import RepositoryUnavailable
+from model.repository.model_places import RepositoryUnavailable
 from server.models import ModelNotReady, UnknownModel
 from server.repository.reconciler import NOTICE_SECONDS, POLL_SECONDS
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed

@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 
 from model.errors import ModelError
+from model.repository.model_places import FolderOfModels
 from model.repository.serving_toml import SERVING_TOML
 from model.repository.snapshot import RepositoryReader
 from server.http.error_statuses import HTTPError
@@ -27,8 +28,9 @@ class Folder(FolderRepository):
     """A folder whose versions are loaded by a `FakeRepository`; their stamps are their numbers."""
 
     def __init__(self, root: Path, fake: FakeRepository, seconds: Callable[[], float]) -> None:
-        reader = RepositoryReader(root, seconds=seconds, now=lambda: 2.0**40)
-        super().__init__(Settings(), root, reader=reader, load=load_model)
+        places = FolderOfModels(root)
+        reader = RepositoryReader(places, seconds=seconds, now=lambda: 2.0**40)
+        super().__init__(Settings(), places, reader=reader, load=load_model)
         self.settings_of = fake.settings_of  # type: ignore[method-assign]  # models without files
         self.loader_of = fake.loader_of  # type: ignore[method-assign]  # as above
 
@@ -252,6 +254,5 @@ def test_a_model_that_an_option_names_cannot_be_changed(monkeypatch: pytest.Monk
     changes = RepositoryChanges(harness.reconciler)
     (error,) = outcomes(ensureDeferred(changes.load("pets", None)))
     assert isinstance(error, HTTPError)
-    assert (error.status, str(error)) == (
-        409, "the model is named by an option: only --models can be changed"
-    )  # fmt: skip
+    options = "only those of --models and --model-base-path can be changed"
+    assert (error.status, str(error)) == (409, f"the model is named by an option: {options}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.internet.task import Clock
 
+from model.repository.model_places import FolderOfModels
 from server.repository.watch import RepositoryWatch
 from tests.fakes.server import Log
 
@@ -38,7 +39,10 @@ class Watched:
         self.renamed: list[str] = []
         self.notices = 0
         self.watch = RepositoryWatch(
-            self.root, self.reactor, renamed=self._on_renamed, notice=self._on_notice
+            FolderOfModels(self.root),
+            self.reactor,
+            renamed=self._on_renamed,
+            notice=self._on_notice,
         )
 
     def _on_renamed(self, path: Path) -> None:

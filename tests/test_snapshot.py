@@ -11,13 +11,13 @@ from twisted.internet.task import Clock
 
 from model.repository.cache import CacheFolder
 from model.repository.manifest import as_listed, digest_of
+from model.repository.model_places import FolderOfModels, RepositoryUnavailable
 from model.repository.serving_toml import ServingFacts, serve
 from model.repository.snapshot import (
     SETTLED_SECONDS,
     STABLE_SECONDS,
     ModelOnDisk,
     RepositoryReader,
-    RepositoryUnavailable,
     Snapshot,
     VersionOnDisk,
 )
@@ -38,7 +38,9 @@ class Repository:
 
     def start(self, now: float = 0.0) -> RepositoryReader:
         """Return a new reader; *now* is its wall time, at 0 before the change of any file."""
-        return RepositoryReader(self.root, seconds=self.clock.seconds, now=lambda: now)
+        return RepositoryReader(
+            FolderOfModels(self.root), seconds=self.clock.seconds, now=lambda: now
+        )
 
     def read(self, after: float = 0.0) -> Snapshot:
         """Return what is on disk *after* some seconds."""

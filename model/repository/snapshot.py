@@ -1,10 +1,10 @@
 """
 Read a model repository: which models and versions are on disk, and which versions are complete.
 
-``<root>/<name>/<version>/`` holds the files of a version, ``<root>/<name>/serving.toml`` states
-which versions are served.  Names that begin with "." or end in ".tmp" are ignored, and so are
-models with a character other than letters, digits, ".", "_" and "-", and versions that are no whole
-number.
+``<name>/<version>/`` holds the files of a version, ``<name>/serving.toml`` states which versions
+are served; model/repository/model_places.py finds the folders.  Names that begin with "." or end in
+".tmp" are ignored, and so are models with a character other than letters, digits, ".", "_" and "-",
+and versions that are no whole number.
 
 A version with a ``manifest.json`` is complete if each file that it lists is there with its size and
 hash.  Other files, such as a ``model.toml`` or a ``golden.jsonl`` that was added, are allowed.  For
@@ -13,7 +13,6 @@ for `STABLE_SECONDS`, unless the folder was renamed into place, or was last chan
 first read.  While a file with a leading dot is written, as rsync does, the version waits, too.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from re import fullmatch
 from threading import Lock
 from typing import TypeAlias
 
-from model.errors import ModelError
 from model.repository.manifest import (
     MANIFEST,
     FileDiffersError,
@@ -32,18 +30,20 @@ from model.repository.manifest import (
     read_manifest,
     shown_path,
 )
-from model.repository.serving_toml import SERVING_TOML, ServingFacts, read_serving_toml
-from model.repository.toml_keys import is_segment
-from model.repository.version_files import TEMPORARY_END, VersionFiles, read_files
+from model.repository.model_places import (
+    ModelPlace,
+    ModelPlaces,
+    RepositoryUnavailable,
+    folders_in,
+)
+from model.repository.serving_files import ServingFiles
+from model.repository.serving_toml import ServingFacts
+from model.repository.version_files import VersionFiles, read_files
 
 #: The time for which the files of a version without a manifest must be unchanged.
 STABLE_SECONDS = 4.0
 #: The time since the last change after which the first read takes a version at once.
 SETTLED_SECONDS = 60.0
-
-
-class RepositoryUnavailable(ModelError):
-    """The root folder of the repository cannot be listed, or its file system is not mounted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class ModelOnDisk:
     serving: ServingFacts  #: the last correct contents of ``serving.toml``; else the defaults
     serving_stamp: str  #: changes with each write of ``serving.toml``; empty if it is absent
     problem: str = ""  #: what is wrong with the folder or with ``serving.toml``, in one line
+    notes: tuple[str, ...] = ()  #: what the files of another server state without effect
 
 
 Snapshot: TypeAlias = Mapping[str, ModelOnDisk]
@@ -86,23 +87,13 @@ class _Seen:
     unlisted: str = ""  #: a file that the manifest does not list
 
 
-@dataclass(frozen=True, slots=True)
-class _Serving:
-    """What the ``serving.toml`` of a model states."""
-
-    facts: ServingFacts = field(default_factory=ServingFacts)
-    stamp: str = ""
-    problem: str = ""
-
-
 @dataclass(slots=True)
 class _Model:
     """What earlier reads found out about a model."""
 
     last: ModelOnDisk
-    serving: _Serving = field(default_factory=_Serving)
+    serving: ServingFiles = field(default_factory=ServingFiles)
     seen: dict[str, _Seen] = field(default_factory=dict)  #: by the name of the version's folder
-    emptied: float | None = None  #: since when ``serving.toml`` lacks contents, monotonic seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +107,15 @@ class _Read:
 
 class RepositoryReader:
     """
-    Reads the repository at *root* again and again, and remembers what a decision needs.
+    Reads the repository *places* again and again, and remembers what a decision needs.
 
     *seconds* returns the monotonic time, *now* the wall time, both in seconds.
     """
 
     def __init__(
-        self, root: Path, *, seconds: Callable[[], float], now: Callable[[], float]
+        self, places: ModelPlaces, *, seconds: Callable[[], float], now: Callable[[], float]
     ) -> None:
-        self._root = root
+        self._places = places
         self._seconds = seconds
         self._now = now
         self._models: dict[str, _Model] = {}
@@ -136,8 +127,8 @@ class RepositoryReader:
         """
         Take the folder at *path*, a version or a whole model, as complete at the next read.
 
-        Called when a folder was renamed into place; *path* begins with the root.  A later change
-        of its files has to be stable again.  May be called on any thread.
+        Called when a folder was renamed into place; *path* begins as the paths of *places* do.  A
+        later change of its files has to be stable again.  May be called on any thread.
         """
         with self._lock:
             self._renamed.add(path)
@@ -147,108 +138,64 @@ class RepositoryReader:
         Return what is on disk, by the names of the models.
 
         Blocks on the disk, as long as it takes to hash all files that a new manifest lists.  All
-        calls must be on one thread.  Raises `RepositoryUnavailable` if the root cannot be listed,
-        or has no model although it had one at the last read; the next read goes on from there.
+        calls must be on one thread.  Raises `ModelError` if the places cannot be found, or are
+        none although there was one at the last read; the next read goes on from there.
         """
-        names = self._names()
+        places = self._places.find()
+        if self._models and not places:
+            raise RepositoryUnavailable(
+                f"{self._places.name}: no model is left in it; is its file system mounted?"
+            )
         with self._lock:
             renamed, self._renamed = frozenset(self._renamed), set()
         oldest = self._now() - SETTLED_SECONDS if self._is_first else float("-inf")
         read = _Read(self._seconds(), oldest, renamed)
         models = {}
-        for name in names:
+        for name, place in places.items():
             model = self._models.get(name) or _Model(ModelOnDisk(name, (), ServingFacts(), ""))
-            if _read_model(self._root / name, model, read):
+            if _read_model(place, model, read):
                 models[name] = model
         self._models = models
         self._is_first = False
         return {name: model.last for name, model in models.items()}
 
-    def _names(self) -> list[str]:
-        """Return the names of the models, sorted."""
-        try:
-            names = [name for name in _folders(self._root) if is_segment(name)]
-        except OSError as error:
-            raise RepositoryUnavailable(f"{self._root}: {error.strerror}") from error
-        if self._models and not names:
-            raise RepositoryUnavailable(
-                f"{self._root}: no model is left in it; is its file system mounted?"
-            )
-        return sorted(names)
 
-
-def _folders(folder: Path) -> list[str]:
-    """Return the names in *folder* that are folders or links to folders, and not to be ignored."""
-    with os.scandir(folder) as entries:
-        return [
-            entry.name
-            for entry in entries
-            if entry.name[0] != "." and not entry.name.endswith(TEMPORARY_END) and _is_folder(entry)
-        ]
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether *entry* is a folder; True if this cannot be found out, so that it is read."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return True
-
-
-def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
+def _read_model(place: ModelPlace, model: _Model, read: _Read) -> bool:
     """
-    Set *model* to what is in *folder*; return False if the folder is gone.
+    Set *model* to what is at *place*; return False if its folder is gone, and the model with it.
 
     A folder that cannot be listed keeps its last state, with a problem.
     """
+    folder = place.folder
     try:
-        names = [name for name in _folders(folder) if fullmatch(r"[0-9]{1,18}", name)]
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+        names = [name for name in folders_in(folder) if fullmatch(r"[0-9]{1,18}", name)]
     except OSError as error:
+        if not place.stays and isinstance(error, FileNotFoundError | NotADirectoryError):
+            return False
         model.last = replace(model.last, problem=f"{folder}: {error.strerror}")
         return True
     folders: dict[int, str] = {}
     for name in sorted(names, key=lambda name: (int(name), len(name))):
         folders.setdefault(int(name), name)
     model.seen = {name: model.seen[name] for name in folders.values() if name in model.seen}
-    model.serving = _read_serving(folder / SERVING_TOML, model, read.seconds)
+    serving = place.serving or model.serving.read(folder, read.seconds)
     versions = tuple(
         _read_version(version, folder / name, model.seen, read) for version, name in folders.items()
     )
-    problems = [model.serving.problem] if model.serving.problem else []
+    problems = [serving.problem] if serving.problem else []
     ignored = sorted(set(names) - set(folders.values()))
+    if place.stays and not names:
+        problems.append(f"{folder}: holds no folder of a version, such as {folder / '1'}")
     problems += [f"{folder}: {name} is ignored beside {folders[int(name)]}" for name in ignored]
     model.last = ModelOnDisk(
-        folder.name, versions, model.serving.facts, model.serving.stamp, "; ".join(problems)
+        model.last.name,
+        versions,
+        serving.facts,
+        serving.stamp,
+        "; ".join(problems),
+        serving.notes,
     )
     return True
-
-
-def _read_serving(path: Path, model: _Model, seconds: float) -> _Serving:
-    """
-    Return what the ``serving.toml`` at *path* states.
-
-    Some editors remove or empty a file before they write it: a file that was there, and is absent
-    or empty, counts as before for `STABLE_SECONDS`.
-    """
-    last = model.serving
-    try:
-        status = path.stat()
-    except OSError:  # an error other than the absence of the file is raised again by the read
-        stamp, size = "", 0
-    else:
-        stamp, size = f"{status.st_mtime_ns} {status.st_ino} {status.st_size}", status.st_size
-    if size > 0 or not last.stamp:
-        model.emptied = None
-    elif model.emptied is None:
-        model.emptied = seconds
-    if model.emptied is not None and seconds - model.emptied < STABLE_SECONDS:
-        return last
-    try:
-        return _Serving(read_serving_toml(path), stamp)
-    except ModelError as error:
-        return _Serving(last.facts, stamp, str(error))
 
 
 def _read_version(version: int, path: Path, seen: dict[str, _Seen], read: _Read) -> VersionOnDisk:

@@ -7,6 +7,7 @@ effect at once.  Everything here runs on the reactor thread, except reading the 
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
+from math import inf
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, ensureDeferred
@@ -66,10 +67,12 @@ class Reconciler:
         make_host: MakeHost,
         prove: Prove,
         on_progress: Callable[[str], object],
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """
         *new_thread* returns a thread for reading the disk; *on_progress* is called with each step
-        of the start, in words.
+        of the start, in words.  *poll_seconds* is the time between two reads of the repository;
+        infinity: no read when a model is served and all versions are complete.
         """
         self.repository = repository
         self.disk: Snapshot = {}
@@ -91,6 +94,8 @@ class Reconciler:
         self._ready: Deferred[None] | None = None
         self._problem = ""  #: why the last read failed
         self._last_progress = ""
+        self._poll_seconds = poll_seconds
+        self._noted: set[str] = set()  # the notes that were logged
 
     # Start and stop.
 
@@ -150,11 +155,26 @@ class Reconciler:
             self._problem = ""
         if self._stopping:
             return
+        self._log_notes()
         self._forget_failures()
         self._set_weights()
         self._act()
-        if self.repository.changes:
-            self._schedule(NOTICE_SECONDS if self._noticed else POLL_SECONDS)
+        if self.repository.changes and not (self._poll_seconds == inf and self._is_complete):
+            poll_seconds = POLL_SECONDS if self._poll_seconds == inf else self._poll_seconds
+            self._schedule(min(NOTICE_SECONDS, poll_seconds) if self._noticed else poll_seconds)
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether the start has ended, and all versions on disk are complete."""
+        ended = self._ready is not None and self._ready.called
+        return ended and all(it.complete for each in self.disk.values() for it in each.versions)
+
+    def _log_notes(self) -> None:
+        """Log what the files of another server state without effect, each note once."""
+        for note in [note for model in self.disk.values() for note in model.notes]:
+            if note not in self._noted:
+                self._noted.add(note)
+                _log.info("{note}", note=note)
 
     def _schedule(self, seconds: float) -> None:
         if self._poll is not None and self._poll.active():
@@ -326,7 +346,9 @@ class Reconciler:
         elif failed and not self.repository.changes:
             self._ready.errback(ModelError(failed[0]))
         else:
-            reason = self._problem or (failed or ["the repository holds no complete version"])[-1]
+            problems = [it.problem for it in self.disk.values() if it.problem]
+            reasons = failed or problems or ["the repository holds no complete version"]
+            reason = self._problem or reasons[-1]
             line = f"no model is ready yet: {reason}"
             if line != self._last_progress:
                 self._last_progress = line

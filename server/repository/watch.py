@@ -23,24 +23,31 @@ from twisted.logger import Logger
 from twisted.python._inotify import INotifyError  # Twisted exports it nowhere else
 from twisted.python.filepath import FilePath
 
+from model.errors import ModelError
+from model.repository.model_places import ModelPlaces
+
 _log = Logger()
 
 _EVENTS = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE
 
 
 class RepositoryWatch:
-    """Watches the folder of a repository, and those of its models."""
+    """
+    Watches the folders of the models of a repository, and the folder in which new ones appear.
+
+    The models that a model config file lists are those of the start.
+    """
 
     def __init__(
         self,
-        root: Path,
+        places: ModelPlaces,
         reactor: Any,  # Any: Twisted has no type with readers
         *,
         renamed: Callable[[Path], object],
         notice: Callable[[], object],
     ) -> None:
         """*renamed* is called with a path that was renamed into place, *notice* at any change."""
-        self._root = root
+        self._places = places
         self._reactor = reactor
         self._renamed = renamed
         self._notice = notice
@@ -51,17 +58,23 @@ class RepositoryWatch:
         try:
             inotify = self._inotify = INotify(self._reactor)
             inotify.startReading()
-            inotify.watch(FilePath(str(self._root)), _EVENTS, callbacks=[self._changed])
-            for path in self._root.iterdir():
+            if self._places.root is not None:
+                self._follow(inotify, self._places.root)
+            for place in self._places.find().values():
                 # A folder that is gone since, or that cannot be read.
                 with suppress(OSError, INotifyError):
-                    if path.is_dir():
-                        inotify.watch(FilePath(str(path)), _EVENTS, callbacks=[self._changed])
-        except (OSError, INotifyError) as error:
+                    if place.folder.is_dir():
+                        self._follow(inotify, place.folder)
+        except (OSError, INotifyError, ModelError) as error:
             _log.info(
-                "changes in {root} are found by polling: {error}", root=self._root, error=error
+                "changes in {name} are found by polling: {error}",
+                name=self._places.name,
+                error=error,
             )
             self.stop()
+
+    def _follow(self, inotify: INotify, folder: Path) -> None:
+        inotify.watch(FilePath(str(folder)), _EVENTS, callbacks=[self._changed])
 
     def stop(self) -> None:
         """Watch no longer."""
@@ -74,7 +87,7 @@ class RepositoryWatch:
         changed = Path(path.asTextMode().path)
         if events & IN_MOVED_TO:
             self._renamed(changed)
-        if events & IN_ISDIR and changed.parent == self._root:
+        if events & IN_ISDIR and changed.parent == self._places.root:
             # Twisted would keep the watch of a folder that is gone, and watch no new one there.
             # Not in this callback: Twisted may remove a watch after it.
             self._reactor.callLater(0, self._restart)
