@@ -119,7 +119,8 @@ class TextFile:
 
     def notes(self, begin: int = 1, end: float = inf) -> tuple[str, ...]:
         """Return what `read` has ignored from the line *begin* to the one before *end*."""
-        return tuple(text for line, text in self._notes if begin <= line < end)
+        chosen = (text for line, text in self._notes if begin <= line < end)
+        return tuple(dict.fromkeys(chosen))  # the elements of a list have one note
 
     def error(self, line: int, problem: str) -> ModelError:
         """Return the error for a *problem* in a *line*."""

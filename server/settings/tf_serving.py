@@ -60,8 +60,8 @@ class Flag:
         if self.meaning is None:
             return Meaning({}, (f"{shown} is ignored: {self.effect}",))
         meaning = self.meaning(value)
-        settings = " ".join(f"{key} = {it}" for key, it in meaning.texts.items()) or "no setting"
-        return Meaning(meaning.texts, (f"{shown} sets {settings}", *meaning.notes))
+        settings = [f"{key} = {it}" for key, it in meaning.texts.items()] or ["no setting"]
+        return Meaning(meaning.texts, (f"{shown} sets {' and '.join(settings)}", *meaning.notes))
 
 
 def _listen(port: int) -> Meaning:
