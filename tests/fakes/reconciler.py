@@ -112,7 +112,13 @@ class ReconcilerHarness(ModelHostHarness):
     A version is proven by a run; it fails with the error in `wrong` for the stamp of its files.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, changes: bool = True) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        changes: bool = True,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
         super().__init__(monkeypatch)
         self.hosts.clear()
         self.repository = FakeRepository(self.spend)
@@ -131,6 +137,7 @@ class ReconcilerHarness(ModelHostHarness):
             make_host=self._make_host,
             prove=self._prove,
             on_progress=self.lines.append,
+            poll_seconds=poll_seconds,
         )
 
     def _make_host(self, model: ModelOnDisk, version: VersionOnDisk, beside: bool) -> ModelHost:
