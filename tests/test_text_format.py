@@ -110,6 +110,7 @@ def test_not_a_number_is_a_number_with_a_sign() -> None:
         ("a: 'x", "1: unexpected \"'\""),
         ("a: 'x\ny'", "1: unexpected \"'\""),
         ("a: '\\q'", "1: a string has the wrong escape \\q"),
+        ("a: '\\\a'", "1: a string has the wrong escape \\\\x07"),
         ("a: '\\xg'", "1: a string has the wrong escape \\x"),
         ("a: '\\400'", "1: a string has the wrong escape \\400"),
         ("a: '\\ud800'", "1: a string has the wrong escape \\ud800"),

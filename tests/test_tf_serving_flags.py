@@ -99,6 +99,13 @@ def test_each_flag_without_effect_is_taken_in_every_form(flag: object) -> None:
         assert note.startswith(f"--{flag.name}=true ")
 
 
+def test_a_flag_with_a_value_needs_one() -> None:
+    """The error is that of click, in one line."""
+    result = CliRunner().invoke(main, ["serve", "--rest_api_port"], env={})
+    assert result.exit_code == 2
+    assert "Option '--rest_api_port' requires an argument" in result.output
+
+
 def test_no_flag_has_the_name_of_an_option() -> None:
     """An option keeps its meaning."""
     names = [flag.name for flag in FLAGS]

@@ -207,7 +207,7 @@ class _Parser:
             return bytes([number])
         if kind in ("short", "long") and number <= 0x10FFFF and not 0xD800 <= number <= 0xDFFF:
             return chr(number).encode()
-        shown = match[0].decode("utf-8", "replace")
+        shown = "\\" + repr(match[0][1:].decode("utf-8", "replace"))[1:-1]
         raise self.error(f"a string has the wrong escape {shown}", "")
 
 

@@ -36,6 +36,7 @@ from server.repository.loaded import Loaded
 from server.repository.memory_check import check_memory
 from server.repository.model_routing import ModelRouting
 from server.repository.repositories import Repository
+from server.settings.option import printable
 
 _log = Logger()
 
@@ -174,7 +175,7 @@ class Reconciler:
         for note in [note for model in self.disk.values() for note in model.notes]:
             if note not in self._noted:
                 self._noted.add(note)
-                _log.info("{note}", note=note)
+                _log.info("{note}", note=printable(note))
 
     def _schedule(self, seconds: float) -> None:
         if self._poll is not None and self._poll.active():

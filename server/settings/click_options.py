@@ -85,11 +85,14 @@ class _FlagOption(click.Option):
 
     def __init__(self, _declarations: Sequence[str], flag: Flag) -> None:
         """Declare the flag to click; its value is text."""
+        # Any: arguments of several types.  With any flag_value, also None, a value is optional.
+        optional: dict[str, Any] = {"is_flag": False, "flag_value": "true"}
+        if not flag.takes_no_value:
+            optional = {}
         super().__init__(
             (f"--{flag.name}", f"--{flag.name.replace('_', '-')}", flag.name),
             type=str,
-            is_flag=False,
-            flag_value="true" if flag.takes_no_value else None,
+            **optional,
             metavar=flag.kind.metavar or None,
             help=flag.effect,
             hidden=flag.meaning is None,
