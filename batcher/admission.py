@@ -51,8 +51,8 @@ class AdmissionControl(Generic[Item, Result]):
         """
         Raise `Overloaded` if a row that arrives in *queue* now is expected to miss its *deadline*.
 
-        Call this before a request causes any work.  Exception: while nothing of its account waits
-        or runs, every request is admitted, so that no wrong estimate can refuse all for good.
+        Call this before a request causes any work.  Exception: while nothing of its share waits or
+        runs, every request is admitted, so that no wrong estimate can refuse everything for good.
         *ahead* is the number of rows that were admitted but not submitted yet.  Raises
         `ShuttingDown` once the batcher or the share is closed, and `RunHung` while all lanes hang.
         """
@@ -81,11 +81,10 @@ class AdmissionControl(Generic[Item, Result]):
             queue.admission_margin.missed(now, pause)
 
     def _is_busy(self, queue: Queue[Item, Result]) -> bool:
-        """Return whether a row of the account of *queue* waits, or runs and is not given up."""
-        account = self._turns.account_of(queue.share)
+        """Return whether a row of the share of *queue* waits, or runs and is not given up."""
         busy = [*self._pending.queues, *self._retries.by_queue()]
         busy += [batch.queue for batch in self._lanes if not batch.hung]
-        return any(self._turns.account_of(it.share) is account for it in busy)
+        return any(it.share is queue.share for it in busy)
 
     def expected_wait(
         self,

@@ -35,8 +35,8 @@ class Versions:
     by_version: Mapping[str, Inference]
     default: str  #: the version for requests that name neither a version nor a label
     labels: Mapping[str, str] = field(default_factory=dict)  #: the version of each label
-    awaited: Collection[str] = ()  #: the versions that are loaded now
-    #: The labels whose version is loaded now.
+    awaited: Collection[str] = ()  #: the wanted versions that do not serve yet
+    #: The labels without a version, whose version is awaited.
     awaited_labels: Collection[str] = ()
 
 
@@ -84,9 +84,9 @@ class Models:
         """
         Return the model that a request names.
 
-        Without *name* it is the only one there is; without *version* and *label* its default
-        version.  Raises `UnknownModel` if there is no such model, version or label, or if *name* is
-        missing and there are several models; `ModelNotReady` while it is loaded.
+        Without *name* it is the only one that serves or is awaited; without *version* and *label*
+        its default version.  Raises `UnknownModel` if there is no such model, version or label, or
+        if *name* is missing and there are several models; `ModelNotReady` while it is being loaded.
         """
         if name is None:
             name = self._only_name()
@@ -114,15 +114,19 @@ class Models:
     def _only_name(self) -> str:
         if not self._by_name:
             raise self._none()
-        if len(self._by_name) > 1:
+        names = self.names
+        if self.starting and self._awaited.keys() - names:
+            # The answer must not depend on which model is loaded first.
+            raise ModelNotReady(f"the models are not ready: {self._progress()}")
+        if len(names) > 1:
             raise UnknownModel(
-                f"several models are served, post to /models/NAME; {there_are(self.names)}"
+                f"the request names no model, post to /models/NAME; {there_are(names)}"
             )
         return next(iter(self._by_name))
 
     def _none(self) -> RequestError:
         if self.starting or self._awaited:
-            return ModelNotReady(f"no model is ready: {self._progress()}")
+            return ModelNotReady(f"the server is not ready: {self._progress()}")
         return UnknownModel("no model is served")
 
     def _missing(self, name: str) -> RequestError:
@@ -130,7 +134,7 @@ class Models:
         if state is not None:
             return ModelNotReady(f"{name} is not ready: {state}")
         if self.starting:
-            return ModelNotReady(f"the models are not ready yet: {self._progress()}")
+            return ModelNotReady(f"the server is not ready: {self._progress()}")
         return UnknownModel(f"no model {name[:80]!r} is served; {there_are(self.names)}")
 
 

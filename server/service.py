@@ -122,9 +122,11 @@ class InferenceService(Service):
             on_beat=_notify_watchdog,
         )
         self._watch = self._repository_watch()
+        if self._watch is not None:
+            self.reconciler.on_read = self._watch.follow
         self.connections = self._connections()
         #: One for all addresses, because it makes one change at a time.
-        self._changes = RepositoryChanges(self.reconciler)
+        self._changes = RepositoryChanges(self.reconciler, self.clock)
         token = settings.admin_token_file
         self.site = self._site(permit_none if token is None else PermitToken(token))
         self.ports: list[IListeningPort] = []
@@ -233,8 +235,6 @@ class InferenceService(Service):
 
     async def _start(self) -> None:
         self.pool.start()
-        if self._watch is not None:
-            self._watch.start()
         await self.reconciler.start()
         self._on_loaded()
         self.lifecycle.move(State.READY)

@@ -138,6 +138,17 @@ def test_a_flooded_share_does_not_delay_a_lone_request() -> None:
     device.admit(mine, deadline=0.001)  # its own share is idle: it refuses nothing
 
 
+def test_a_version_is_admitted_while_only_another_one_of_its_model_is_busy() -> None:
+    """Else an estimate of the idle version that is too high could never be corrected."""
+    device = Device()
+    mine = device.queue("mine", constant(1.0, 8), 8, Share("mine"))
+    assert mine.share is not None
+    device.queue("busy", constant(10.0, 2), 2, Share("busy", mine.share.account))
+    for _ in range(20):
+        device.submit("waits", key="busy")
+    device.admit(mine, deadline=0.001)
+
+
 def test_another_share_counts_no_more_than_its_own_work() -> None:
     """Three rows in two batches."""
     device = Device()

@@ -79,6 +79,38 @@ def test_a_model_saves_up_no_turns_while_it_has_no_jobs() -> None:
     assert "".join(name[0] for name in names) == "p" + "b" * 8 + "pbpbpb"
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_model_does_not_pay_for_the_jobs_that_others_run_beside_its_own(dropped: bool) -> None:
+    """Its next job begins at once after a long one, also if idle lines were dropped meanwhile."""
+    now = 0.0
+    names: list[str] = []
+    threads, calls = ManualThreads(), Calls()
+    pool = DecodePool(calls, 2, pool=threads, clock=lambda: now)
+    pool.start()
+    long, busy = Share("long"), Share("busy")
+
+    def spend() -> None:
+        nonlocal now
+        names.append("b")
+        now += 1.0
+
+    def meanwhile() -> None:
+        names.append("l")
+        for _ in range(4):
+            threads.step()  # on the other thread
+        if dropped:
+            pool.run(str, share=Share("third"))
+
+    pool.run(meanwhile, share=long)
+    for _ in range(8):
+        pool.run(spend, share=busy)
+    threads.step()
+    pool.run(names.append, "l", share=long)
+    for _ in range(5):
+        threads.step()
+    assert "l" in names[5:7]
+
+
 @pytest.mark.parametrize("returning", [False, True])
 def test_a_model_that_is_new_takes_turns_from_its_first_job(returning: bool) -> None:
     """However long the jobs of the others took before, and if its idle line was dropped."""

@@ -55,9 +55,16 @@ def test_the_versions_in_a_base_path_are_those_of_one_model(tmp_path: Path) -> N
 
 def test_a_base_path_without_versions_is_a_problem_of_its_model(tmp_path: Path) -> None:
     """As when it is the folder of a SavedModel."""
-    read = Read(BasePath(tmp_path, "a"))
-    problem = f"{tmp_path}: holds no folder of a version, such as {tmp_path}/1"
-    assert read.read()["a"].problem == problem
+    path = tmp_path / "half"
+    path.mkdir()
+    read = Read(BasePath(path, "a"))
+    assert read.read()["a"].problem == "half: no version folder, such as half/1"
+    (path / "saved_model.pb").write_bytes(b"graph")
+    place = f"{tmp_path.name}/half/1/"
+    assert read.read()["a"].problem == (
+        "half: no version folder; move saved_model.pb and what is beside it, except serving.toml, "
+        f"to {place}"
+    )
 
 
 def test_a_base_path_that_vanishes_keeps_its_versions(tmp_path: Path) -> None:
@@ -68,7 +75,7 @@ def test_a_base_path_that_vanishes_keeps_its_versions(tmp_path: Path) -> None:
     shutil.rmtree(path)
     snapshot = read.read()
     assert versions(snapshot) == {"a": [1]}
-    assert snapshot["a"].problem == f"{path}: No such file or directory"
+    assert snapshot["a"].problem == "a: No such file or directory"
 
 
 def config(folder: Path, **models: str) -> Path:
@@ -137,7 +144,7 @@ def test_a_model_config_file_with_an_error_is_an_error_of_the_read(tmp_path: Pat
 def test_a_model_whose_base_path_is_absent_is_reported(tmp_path: Path) -> None:
     """With the reason, until the folder is there."""
     read = Read(ModelConfigFile(config(tmp_path, a="")))
-    assert read.read()["a"].problem == f"{tmp_path}/a: No such file or directory"
+    assert read.read()["a"].problem == "a: No such file or directory"
     add(tmp_path / "a", 1)
     model = read.read()["a"]
     assert ([it.version for it in model.versions], model.problem) == ([1], "")

@@ -42,10 +42,25 @@ def test_a_request_finds_the_version_that_it_names() -> None:
 def test_a_request_that_names_no_model_is_for_the_only_one() -> None:
     """If there are several, it is an error, whichever was loaded first."""
     models = zoo()
-    with pytest.raises(UnknownModel, match="several models are served, post to /models/NAME; "):
+    with pytest.raises(UnknownModel, match="the request names no model, post to /models/NAME; "):
         models.find()
     models.route("pets", None)
+    models.await_models({})
     assert models.find() is CARS
+
+
+def test_a_request_that_names_no_model_waits_for_all_of_the_start() -> None:
+    """Its answer must not depend on which one is loaded first."""
+    models = zoo()
+    models.route("pets", None)
+    assert models.find() is not None
+    models.starting = True
+    with pytest.raises(ModelNotReady, match="the models are not ready: loading"):
+        models.find()
+    models.starting = False
+    models.route("cars", None)
+    with pytest.raises(ModelNotReady, match="the server is not ready: loading"):
+        models.find()
 
 
 @pytest.mark.parametrize(

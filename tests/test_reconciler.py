@@ -10,6 +10,8 @@ from twisted.internet.defer import ensureDeferred
 from model.errors import ModelError
 from model.execution.warmup import WARMUP_WEIGHT
 from model.repository.model_places import RepositoryUnavailable
+from model.repository.serving_toml import ServingFacts
+from model.repository.snapshot import ModelOnDisk
 from server.models import ModelNotReady, UnknownModel
 from server.repository.reconciler import NOTICE_SECONDS, POLL_SECONDS
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
@@ -393,6 +395,237 @@ def test_a_label_moves_when_its_version_serves(harness: ReconcilerHarness) -> No
         harness.poll()
         assert (harness.served(), harness.served(label="stable")) == ("2", "2")
         assert harness.closed() == {"a": 1, "b": 0}
+
+
+# --- checks
+
+
+def test_a_version_is_loaded_when_its_hashes_are_true(harness: ReconcilerHarness) -> None:
+    """Those of versions that are not wanted are not computed; the start waits for it."""
+    harness.repository.put("pets", 2, "b", checked=False)
+    harness.repository.put("pets", 1, "a", checked=False)
+    with harness.stopping():
+        harness.start()
+        assert (harness.repository.checks, harness.repository.loads) == (["b"], ["b"])
+        harness.repository.write("pets", latest(stable=1))
+        harness.poll()
+        assert (harness.repository.checks, harness.served(label="stable")) == (["b", "a"], "1")
+
+
+def test_each_version_is_checked_once(harness: ReconcilerHarness) -> None:
+    """One after the other, also if the disk is read meanwhile."""
+    harness.repository.put("pets", 1, "a", checked=False)
+    harness.repository.put("cars", 3, "c", checked=False)
+    with harness.stopping():
+        harness.begin()
+        harness.threads.step()
+        harness.calls.drain()
+        harness.threads.step()
+        harness.threads.hung = {"hashing"}
+        for _ in range(3):
+            harness.turn()
+            harness.clock.advance(POLL_SECONDS)
+        assert harness.repository.checks == ["c"]
+        harness.threads.hung = set()
+        harness.turn()
+        assert harness.repository.checks == ["c", "a"]
+
+
+def test_the_start_waits_for_the_hashes_of_every_model(harness: ReconcilerHarness) -> None:
+    """Requests for the model are refused as not ready, with the reason; others are loaded."""
+    harness.repository.put("cars", 3, "c", checked=False)
+    harness.threads.hung = {"hashing"}
+    with harness.stopping():
+        started = harness.begin()
+        harness.turn()
+        assert (started, harness.served()) == ([], "1")
+        with pytest.raises(ModelNotReady, match="cars is not ready: its files are being compared"):
+            harness.ask("cars")
+        harness.threads.hung = set()
+        harness.turn()
+        assert (started, harness.served("cars")) == ([None], "3")
+
+
+def test_edits_and_reads_do_not_wait_for_hashes(harness: ReconcilerHarness) -> None:
+    """A label moves while the files of a new version are compared with its manifest."""
+    harness.repository.put("pets", 2, "b")
+    harness.repository.write("pets", latest(stable=1))
+    harness.threads.hung = {"hashing"}
+    with harness.stopping():
+        harness.start()
+        harness.repository.put("pets", 3, "c", checked=False)
+        harness.poll()
+        changed = outcomes(
+            ensureDeferred(
+                harness.reconciler.change(
+                    lambda: harness.repository.write("pets", latest(stable=2))
+                )
+            )
+        )
+        harness.turn()
+        assert (changed, harness.served(label="stable"), harness.served()) == ([None], "2", "2")
+        assert harness.repository.checks == []
+        harness.threads.hung = set()
+        harness.turn()
+        assert (harness.repository.checks, harness.served()) == (["c"], "3")
+
+
+def test_a_stop_does_not_wait_for_hashes(harness: ReconcilerHarness, log: Log) -> None:
+    """What they show is not read any more, and that is no error."""
+    harness.threads.hung = {"hashing"}
+    harness.start()
+    harness.repository.put("pets", 2, "b", checked=False)
+    harness.poll()
+    stopped = harness.stop()
+    harness.turn()
+    assert stopped == [None]
+    harness.threads.hung = set()
+    harness.turn()
+    harness.check_ended()
+    assert log.errors() == []
+
+
+def test_a_check_that_fails_unexpectedly_is_tried_again(
+    harness: ReconcilerHarness, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the next read."""
+    harness.repository.put("pets", 2, "b", checked=False)
+    with harness.stopping():
+        with monkeypatch.context() as patch:
+            patch.setattr(harness.repository, "check", None)
+            harness.begin()
+            harness.turn()
+        assert len(log.flush(TypeError)) == 1
+        harness.poll()
+        assert harness.served() == "2"
+
+
+def test_no_hashes_are_computed_while_the_repository_cannot_be_read(
+    harness: ReconcilerHarness,
+) -> None:
+    """Their result would not be known."""
+    harness.threads.hung = {"hashing"}
+    with harness.stopping():
+        harness.start()
+        harness.repository.put("pets", 2, "b", checked=False)
+        harness.poll()
+        harness.repository.error = RepositoryUnavailable("/srv/models: no such folder")
+        harness.threads.hung = set()
+        harness.poll()
+        harness.poll()
+        assert (harness.repository.checks, harness.served()) == (["b"], "1")
+        harness.repository.error = None
+        harness.poll()
+        assert (harness.repository.checks, harness.served()) == (["b"], "2")
+
+
+# --- loads that hang
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_a_load_that_takes_long_states_for_how_long(
+    monkeypatch: pytest.MonkeyPatch, log: Log, *, changes: bool
+) -> None:
+    """Once in the log, and in the refusals of a repository that is read again and again."""
+    harness = ReconcilerHarness(monkeypatch, changes=changes)
+    harness.repository.put("pets", 1, "a")
+    harness.threads.hung = {"loading"}
+    with harness.stopping():
+        harness.begin()
+        for seconds, state in (
+            (40, "loading"),
+            (35, "loading for 75 s"),
+            (45, "loading for 120 s"),
+        ):
+            harness.turn()
+            harness.clock.advance(seconds)
+            harness.turn()
+            if changes:
+                with pytest.raises(ModelNotReady, match=f"pets is not ready: {state}$"):
+                    harness.models.find("pets")
+        harness.threads.hung = set()
+        harness.turn()
+        assert harness.served() == "1"
+    lines = [line for line in log.lines() if "loading for" in line]
+    assert lines == ["pets/1: loading for 75 s; other loads wait for it"]
+
+
+def test_a_first_run_that_takes_long_states_for_how_long(
+    harness: ReconcilerHarness, log: Log
+) -> None:
+    """It is a part of the load."""
+    harness.threads.hung = {"model-0"}
+    with harness.stopping():
+        harness.begin()
+        harness.turn()
+        harness.clock.advance(61)
+        harness.turn()
+        with pytest.raises(ModelNotReady, match="pets is not ready: loading for 61 s"):
+            harness.ask()
+        harness.threads.hung = set()
+        harness.turn()
+    assert [line for line in log.lines() if "pets/1: loading for 61 s" in line]
+
+
+# --- what is logged and shown
+
+
+def test_the_path_of_the_repository_is_not_shown(harness: ReconcilerHarness, log: Log) -> None:
+    """Not in a reason, not in a refusal and not in the error of an edit."""
+    harness.repository.load_errors["a"] = ModelError("/srv/models/pets/1: not a model")
+    with harness.stopping():
+        harness.begin()
+        harness.turn()
+        assert harness.reasons() == {"a": "pets/1: not a model"}
+
+        def fail() -> None:
+            raise ModelError("/srv/models/pets/serving.toml: not TOML")
+
+        changed = outcomes(ensureDeferred(harness.reconciler.change(fail)))
+        harness.repository.error = RepositoryUnavailable("/srv/models/: no such folder")
+        harness.turn()
+        harness.poll()
+        assert str(changed[0]) == "pets/serving.toml: not TOML"
+        assert not any("/srv" in line for line in harness.lines)
+    assert log.flush_errors() == ["pets/1 is not served: pets/1: not a model"]
+
+
+def test_new_files_that_fail_are_logged_as_such(harness: ReconcilerHarness, log: Log) -> None:
+    """The version is served as before."""
+    harness.repository.load_errors["A"] = ModelError("no graph")
+    with harness.stopping():
+        harness.start()
+        put_and_poll(harness, 1, "A")
+        assert harness.served() == "1"
+    assert log.flush_errors() == [
+        "the new files of pets/1 failed, the old ones are served: no graph"
+    ]
+
+
+def test_a_repository_that_can_be_read_again_is_logged(
+    harness: ReconcilerHarness, log: Log
+) -> None:
+    """Once."""
+    with harness.stopping():
+        harness.start()
+        harness.repository.error = RepositoryUnavailable("/srv/models: no such folder")
+        harness.poll()
+        harness.repository.error = None
+        harness.poll()
+        harness.poll()
+    lines = [line for line in log.lines() if "is read again" in line]
+    assert lines == ["the repository is read again; before: /srv/models: no such folder"]
+
+
+def test_the_start_states_what_is_wrong_with_a_folder(harness: ReconcilerHarness) -> None:
+    """If no version has failed."""
+    harness.repository.disk["pets"] = ModelOnDisk(
+        "pets", (), ServingFacts(), "", "no version folder"
+    )
+    with harness.stopping():
+        harness.begin()
+        harness.turn()
+        assert harness.lines[-1] == "no model is ready yet: no version folder"
 
 
 # --- reads

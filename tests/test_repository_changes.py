@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import CancelledError, ensureDeferred
 
 from model.errors import ModelError
 from model.repository.model_places import BasePath, FolderOfModels, ModelConfigFile, ModelPlaces
@@ -13,7 +13,7 @@ from model.repository.serving_toml import SERVING_TOML
 from model.repository.snapshot import RepositoryReader
 from server.http.error_statuses import HTTPError
 from server.model_loading import load_model
-from server.repository.changes import RepositoryChanges
+from server.repository.changes import CHANGE_SECONDS, RepositoryChanges
 from server.repository.repositories import FolderRepository
 from server.repository.version_report import ModelReport
 from server.settings.table import Settings
@@ -49,7 +49,7 @@ class Changed:
         self.harness.reconciler.repository = self.repository
         self.broken: set[int] = set()
         monkeypatch.setattr(self.harness.reconciler, "_prove", self._prove)
-        self.changes = RepositoryChanges(self.harness.reconciler)
+        self.changes = RepositoryChanges(self.harness.reconciler, self.harness.clock)
 
     async def _prove(self, inference: Any, version: Any) -> None:
         if version.version in self.broken:
@@ -248,10 +248,38 @@ def _raise(error: Exception) -> None:
     raise error
 
 
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_a_change_ends_while_the_disk_hangs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, hangs_up: bool
+) -> None:
+    """With a 503, or when its client hangs up; the reads go on when the disk responds again."""
+    changed = Changed(monkeypatch, tmp_path / "models", None)
+    with changed.harness.stopping():
+        changed.harness.start()
+        request = ensureDeferred(changed.changes.load("pets", "1"))
+        fired = outcomes(request)
+        if hangs_up:
+            request.cancel()
+        changed.harness.clock.advance(CHANGE_SECONDS)
+        (error,) = fired
+        if hangs_up:
+            assert isinstance(error, CancelledError)
+        else:
+            assert isinstance(error, HTTPError)
+            assert error.status == 503
+        changed.harness.turn()
+        assert changed.toml.read_text() == "versions = [1, 3]\n"
+        changed.write(4)
+        changed.toml.write_text("versions = [4]\n")
+        for _ in range(4):
+            changed.harness.poll()
+        assert changed.state().startswith("4:serving")
+
+
 def test_a_model_that_an_option_names_cannot_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no serving.toml."""
     harness = ReconcilerHarness(monkeypatch, changes=False)
-    changes = RepositoryChanges(harness.reconciler)
+    changes = RepositoryChanges(harness.reconciler, harness.clock)
     (error,) = outcomes(ensureDeferred(changes.load("pets", None)))
     assert isinstance(error, HTTPError)
     options = "only those of --models and --model-base-path can be changed"
@@ -306,7 +334,7 @@ def test_the_models_of_a_model_config_file_are_changed_there_alone(
         ):
             with pytest.raises(HTTPError) as caught:
                 changed.change(change)
-            message = f"{path} states which models are served: change it there"
+            message = "models.config states which models are served: change it there"
             assert (caught.value.status, str(caught.value)) == (409, message)
         assert changed.state() == LATEST
         assert not changed.toml.exists()

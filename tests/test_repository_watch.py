@@ -51,6 +51,10 @@ class Watched:
     def _on_notice(self) -> None:
         self.notices += 1
 
+    def follow(self) -> None:
+        """Let the repository be read."""
+        self.watch.follow([path.name for path in self.root.iterdir()])
+
     def read(self) -> tuple[bool, list[str]]:
         """Read the notices; return whether there were any, and the renamed paths."""
         self.notices, self.renamed = 0, []
@@ -64,7 +68,7 @@ class Watched:
 def watched(tmp_path: Path) -> Watched:
     """Return a folder that is watched."""
     watched = Watched(tmp_path)
-    watched.watch.start()
+    watched.follow()
     assert watched.read() == (False, [])
     return watched
 
@@ -113,6 +117,27 @@ def test_a_model_that_is_added_or_written_again_is_watched(watched: Watched) -> 
     watched.watch.stop()
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_rename_is_noticed_while_the_watch_begins_again(
+    watched: Watched, *, deleted: bool
+) -> None:
+    """As after a model was added or deleted, in the same turn."""
+    (watched.root / "pets" / "1.tmp").mkdir()
+    (watched.root / "cars").mkdir()
+    assert watched.read() == (True, [])
+    if deleted:
+        (watched.root / "cars").rmdir()
+    else:
+        (watched.root / "birds").mkdir()
+    for reader in list(watched.reactor.readers):
+        reader.doRead()
+    (watched.root / "pets" / "1.tmp").rename(watched.root / "pets" / "1")
+    watched.reactor.advance(0)
+    assert watched.renamed == ["pets/1"]
+    assert len(watched.reactor.readers) == 1
+    watched.watch.stop()
+
+
 def test_after_a_stop_nothing_is_watched(watched: Watched) -> None:
     """It may be stopped again."""
     watched.watch.stop()
@@ -122,15 +147,83 @@ def test_after_a_stop_nothing_is_watched(watched: Watched) -> None:
     assert watched.read() == (False, [])
 
 
-def test_a_folder_that_cannot_be_watched_is_polled(tmp_path: Path, log: Log) -> None:
-    """That is logged, and is no error."""
+def test_a_folder_that_cannot_be_watched_is_polled_until_it_can(tmp_path: Path, log: Log) -> None:
+    """That is logged once, and is no error."""
     watched = Watched(tmp_path)
     (watched.root / "pets").rmdir()
     watched.root.rmdir()
-    watched.watch.start()
+    for _ in range(2):
+        watched.watch.follow(["pets"])
+        watched.reactor.advance(0)
+        assert watched.reactor.readers == set()
+    assert ["are found by polling" in line for line in log.lines()] == [True]
+    (watched.root / "pets").mkdir(parents=True)
+    watched.follow()
+    (watched.root / "pets" / "1").mkdir()
+    assert watched.read()[0]
+    watched.watch.stop()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_linked_model_is_watched_after_its_folder_is_deleted(
+    tmp_path: Path, *, replaced: bool
+) -> None:
+    """From the next read on, although Twisted then ends its watch; or if the link is replaced."""
+    watched = Watched(tmp_path)
+    link, old, new = watched.root / "cars", tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+    link.symlink_to(old)
+    watched.follow()
+    if replaced:
+        (tmp_path / "link").symlink_to(new)
+        (tmp_path / "link").rename(link)
+        watched.read()
+    else:
+        old.rmdir()
+        assert watched.read()[0]
+        old.mkdir()
+    watched.follow()
+    (link / "1.tmp").mkdir()
+    assert watched.read() == (True, [])
+    (link / "1.tmp").rename(link / "1")
+    assert watched.read() == (True, ["cars/1"])
+    watched.watch.stop()
+
+
+def test_a_watch_closes_its_descriptor_once(watched: Watched, log: Log) -> None:
+    """Also if a folder is deleted in the turn in which the watch begins again."""
+    (watched.root / "pets").rmdir()
+    assert watched.read() == (True, [])
+    watched.reactor.advance(0)
+    assert len(watched.reactor.readers) == 1
+    assert log.errors() == []
+    watched.watch.stop()
+
+
+def test_a_root_that_is_deleted_and_made_again_is_watched(watched: Watched) -> None:
+    """From the next read on, although no read has found it missing."""
+    (watched.root / "pets").rmdir()
+    watched.root.rmdir()
+    assert watched.read()[0]
+    (watched.root / "pets").mkdir(parents=True)
+    watched.follow()
+    (watched.root / "pets" / "1").mkdir()
+    assert watched.read()[0]
+    watched.watch.stop()
+
+
+def test_a_repository_that_cannot_be_read_is_watched_again_afterwards(watched: Watched) -> None:
+    """It may be another folder then, as after a mount."""
+    watched.root.rename(watched.root.parent / "away")
+    watched.watch.follow(None)
     watched.reactor.advance(0)
     assert watched.reactor.readers == set()
-    assert "are found by polling" in log.lines()[-1]
+    (watched.root / "pets").mkdir(parents=True)
+    watched.follow()
+    (watched.root / "pets" / "1").mkdir()
+    assert watched.read()[0]
+    watched.watch.stop()
 
 
 def test_the_base_paths_of_models_are_watched(tmp_path: Path) -> None:
@@ -142,9 +235,10 @@ def test_the_base_paths_of_models_are_watched(tmp_path: Path) -> None:
         f'config {{ name: "{name}" base_path: "{name}/models/{name}" }}' for name in ("a", "b", "c")
     ]
     path.write_text(f"model_config_list {{ {' '.join(models)} }}")
-    watched = Watched(tmp_path / "c", ModelConfigFile(path))
+    places = ModelConfigFile(path)
+    watched = Watched(tmp_path / "c", places)
     watched.root = tmp_path
-    watched.watch.start()
+    watched.watch.follow(places.find().keys())
     for name in ("a", "b"):
         folder = tmp_path / name / "models" / name
         (folder / "1.tmp").mkdir()

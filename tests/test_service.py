@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IReactorTime
 
 from model.errors import ModelError
 from server.lifecycle import State
@@ -40,8 +40,8 @@ def test_changes_on_all_addresses_are_made_by_one_object(monkeypatch: pytest.Mon
     made = []
 
     class Counted(RepositoryChanges):
-        def __init__(self, reconciler: Reconciler) -> None:
-            super().__init__(reconciler)
+        def __init__(self, reconciler: Reconciler, clock: IReactorTime) -> None:
+            super().__init__(reconciler, clock)
             made.append(self)
 
     monkeypatch.setattr("server.service.RepositoryChanges", Counted)
@@ -59,7 +59,7 @@ def test_it_listens_before_it_loads(harness: ServiceHarness) -> None:
     client = harness.connect()
     client.send(POST)
     assert client.answer.status == 503
-    assert client.answer.error == "no model is ready: starting"
+    assert client.answer.error == "the server is not ready: starting"
     assert client.answer.headers["retry-after"] == "1"
     assert client.is_open()
     assert harness.readyz() == (503, {"ready": False, "state": "starting", "progress": "starting"})

@@ -1,10 +1,12 @@
 """A model repository on disk: model/repository/snapshot.py."""
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -14,6 +16,7 @@ from model.repository.manifest import as_listed, digest_of
 from model.repository.model_places import FolderOfModels, RepositoryUnavailable
 from model.repository.serving_toml import ServingFacts, serve
 from model.repository.snapshot import (
+    HASH_AGAIN_SECONDS,
     SETTLED_SECONDS,
     STABLE_SECONDS,
     ModelOnDisk,
@@ -43,8 +46,12 @@ class Repository:
         )
 
     def read(self, after: float = 0.0) -> Snapshot:
-        """Return what is on disk *after* some seconds."""
+        """Return what is on disk *after* some seconds, with the hashes of all versions."""
         self.clock.advance(after)
+        for model in self.reader.read().values():
+            for version in model.versions:
+                if not version.checked:
+                    self.reader.check(version)
         return self.reader.read()
 
     def model(self, after: float = 0.0) -> ModelOnDisk:
@@ -104,7 +111,8 @@ def test_folders_with_fitting_names_are_models_and_versions(repository: Reposito
     (root / "link").symlink_to("b")
     (root / "b" / "12").symlink_to("9")
     models = repository.read()
-    assert list(models) == ["a-1_B.2", "b", "link"]
+    assert list(models) == ["a-1_B.2", "b", "broken", "link"]
+    assert models["broken"].problem == "broken: No such file or directory"
     assert [version.version for version in models["b"].versions] == [9, 10, 12]
     assert models["a-1_B.2"] == ModelOnDisk("a-1_B.2", (), ServingFacts(), "")
     assert models["link"].versions[0].path == root / "link" / "9"
@@ -118,7 +126,7 @@ def test_a_version_with_two_folders_is_taken_from_the_shorter_name(repository: R
         write(net / name)
     model = repository.model()
     assert [(v.version, v.path.name) for v in model.versions] == [(1, "1"), (2, "002")]
-    assert model.problem == f"{net}: 01 is ignored beside 1"
+    assert model.problem == "net: 01 is ignored beside 1"
     assert repository.model().problem == model.problem
 
 
@@ -248,6 +256,142 @@ def test_hashes_are_computed_once_for_each_stamp(repository: Repository, folder:
     assert repository.version(10) == version
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
     assert "has SHA-256" in repository.reason()
+
+
+def states(snapshot: Snapshot) -> list[tuple[bool, bool, str]]:
+    """Return whether each version of ``net`` is complete and checked, and the reason."""
+    return [(it.complete, it.checked, it.reason) for it in snapshot["net"].versions]
+
+
+def test_a_read_computes_no_hash(
+    repository: Repository, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version with a manifest is complete until its check, whose result the next read has."""
+    write(folder)
+    write_manifest(folder)
+    other = folder.parent / "2"
+    write(other, FILES | {"saved_model.pb": b"grapX"})
+    write_manifest(other)
+    with monkeypatch.context() as patch:
+        patch.setattr("hashlib.file_digest", None)
+        assert states(repository.reader.read()) == [(True, False, ""), (True, False, "")]
+    repository.reader.check(repository.reader.read()["net"].versions[1])
+    first, (complete, checked, reason) = states(repository.reader.read())
+    assert (first, complete, checked) == ((True, False, ""), False, True)
+    assert "saved_model.pb has SHA-256" in reason
+
+
+def test_the_hashes_of_files_that_have_changed_are_not_taken(
+    repository: Repository, folder: Path
+) -> None:
+    """Whether they changed before, during or after the check: they are computed again."""
+    write(folder)
+    write_manifest(folder)
+    before = repository.reader.read()["net"].versions[0]
+    write(folder, {"saved_model.pb": b"grapX"})
+    repository.reader.check(before)
+    assert states(repository.reader.read()) == [(True, False, "")]
+    write(folder)
+    assert states(repository.reader.read()) == [(True, False, "")]
+    repository.reader.check(repository.reader.read()["net"].versions[0])
+    assert states(repository.reader.read()) == [(True, True, "")]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_hash_of_a_file_that_has_changed_is_not_computed_to_its_end(
+    repository: Repository, folder: Path, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    """Other versions would wait for it; also if the version is gone, from the next read on."""
+    write(folder)
+    write_manifest(folder)
+    (version,) = repository.reader.read()["net"].versions
+    compute, computed = hashlib.file_digest, []
+
+    def change_first(file: Any, digest: str) -> Any:
+        if gone:
+            shutil.rmtree(folder)
+        else:
+            write(folder, {"saved_model.pb": b"grapX"})
+        repository.reader.read()
+        computed.append(compute(file, digest))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hashlib.file_digest", change_first)
+        repository.reader.check(version)
+    assert computed == []
+    assert states(repository.reader.read()) == ([] if gone else [(True, False, "")])
+
+
+def test_a_file_that_cannot_be_hashed_is_read_again_after_a_minute(
+    repository: Repository, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then the version is incomplete."""
+    write(folder)
+    write_manifest(folder)
+    with monkeypatch.context() as patch:
+        error = OSError(5, "Input/output error", str(folder / "saved_model.pb"))
+        patch.setattr("hashlib.file_digest", lambda *_: (_ for _ in ()).throw(error))
+        assert repository.reason() == "saved_model.pb: Input/output error"
+    assert repository.reason(HASH_AGAIN_SECONDS - 1) == "saved_model.pb: Input/output error"
+    assert repository.reason(1) == ""
+
+
+def test_names_that_are_ignored_are_known(repository: Repository) -> None:
+    """Not those that are meant to be ignored."""
+    for name in ("net/1", "net/v2", "two words/1", ".hidden", "net/3.tmp", "net/.4"):
+        (repository.root / name).mkdir(parents=True)
+    repository.read()
+    assert repository.reader.ignored == {"net/v2", "two words"}
+
+
+def test_a_model_without_the_folder_of_a_version_has_a_hint(
+    repository: Repository, folder: Path
+) -> None:
+    """Where its files are to be moved; a serving.toml stays."""
+    net = folder.parent
+    folder.rmdir()
+    (net / "serving.toml").write_text("")
+    assert repository.model().problem == ""
+    write(net)
+    assert repository.model().problem == (
+        "net: no version folder; move saved_model.pb and what is beside it, except serving.toml, "
+        "to models/net/1/"
+    )
+    write(folder)
+    assert repository.model().problem == ""
+
+
+def test_a_version_that_is_no_folder_is_a_problem(repository: Repository, folder: Path) -> None:
+    """It is no file to be moved into a version."""
+    write(folder)
+    (folder.parent / "2").write_text("")
+    assert repository.model().problem == "net: 2 is no folder"
+    shutil.rmtree(folder)
+    assert repository.model().problem == "net: 2 is no folder"
+
+
+@pytest.mark.parametrize("linked", ["model", "version"])
+def test_a_link_whose_target_vanishes_keeps_what_was_there(
+    repository: Repository, folder: Path, tmp_path: Path, linked: str
+) -> None:
+    """As if its file system were not mounted: the version keeps its stamp, with a reason."""
+    write(folder)
+    (folder.parent.parent / "other" / "1").mkdir(parents=True)
+    link = folder if linked == "version" else folder.parent
+    (tmp_path / "target").mkdir()
+    link.rename(tmp_path / "target" / "here")
+    link.symlink_to(tmp_path / "target" / "here")
+    (before,) = repository.model().versions
+    (tmp_path / "target").rename(tmp_path / "away")
+    model = repository.model()
+    (after,) = model.versions
+    assert after.stamp == before.stamp
+    assert "No such file or directory" in (model.problem or after.reason)
+    (tmp_path / "away").rename(tmp_path / "target")
+    (again,) = repository.model().versions
+    assert again.stamp == before.stamp
+    link.unlink()
+    assert repository.read().get("net", ModelOnDisk("", (), ServingFacts(), "")).versions == ()
 
 
 def test_a_file_that_a_manifest_does_not_list_has_to_be_stable(
@@ -420,8 +564,8 @@ def refuse_to_list(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let the list of *folder* fail, as on a disk with errors."""
     list_folder = os.scandir
 
-    def refuse(path: Path) -> object:
-        if path == folder:
+    def refuse(path: Path | str) -> object:
+        if Path(path) == folder:
             raise PermissionError(13, "Permission denied", str(path))
         return list_folder(path)
 
@@ -439,12 +583,21 @@ def test_a_model_that_cannot_be_listed_keeps_its_state(
     with monkeypatch.context() as patch:
         refuse_to_list(patch, folder.parent)
         failed = repository.model(10)
-        assert failed.problem == f"{folder.parent}: Permission denied"
+        assert failed.problem == "net: Permission denied"
         assert (failed.versions, failed.serving) == (model.versions, model.serving)
         repository.reader = repository.start()
         assert repository.model().versions == ()
     repository.read()
     assert repository.model(STABLE_SECONDS) == model
+
+
+def test_a_version_that_cannot_be_listed_is_named_below_the_root(
+    repository: Repository, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason is shown to clients."""
+    write(folder)
+    refuse_to_list(monkeypatch, folder)
+    assert repository.reason() == "net/1: Permission denied"
 
 
 def test_a_root_that_is_not_mounted_is_an_error(
@@ -507,7 +660,7 @@ def test_a_broken_serving_toml_keeps_the_last_correct_facts(
 ) -> None:
     """Before there are any, the defaults; the problem is the error, until the file is correct."""
     path = folder.parent / "serving.toml"
-    problem = f"{path}: weight: expected a number from 0.001 to 1000, got 0"
+    problem = "net/serving.toml: weight: expected a number from 0.001 to 1000, got 0"
     path.write_text("weight = 0")
     model = repository.model()
     assert (model.serving, model.problem) == (ServingFacts(), problem)
@@ -522,7 +675,10 @@ def test_a_broken_serving_toml_keeps_the_last_correct_facts(
     path.unlink()
     path.mkdir()
     model = repository.model()
-    assert (model.serving, model.problem) == (ServingFacts(weight=2.0), f"{path}: Is a directory")
+    assert (model.serving, model.problem) == (
+        ServingFacts(weight=2.0),
+        "net/serving.toml: Is a directory",
+    )
 
 
 @pytest.mark.parametrize("emptied", [lambda path: path.write_text(""), Path.unlink])

@@ -270,6 +270,30 @@ def test_the_next_action_for_one_model(
 
 
 @pytest.mark.parametrize(
+    ("model", "memory", "checking", "expected"),
+    [
+        (model_of(ALL, 1, 2), [], False, action(Step.CHECK, 2)),
+        (model_of(latest(1, stable=1), 1, 2), held(SERVING, 3), False, action(Step.CHECK, 1)),
+        # Other versions are loaded meanwhile, and the old one serves.
+        (model_of(ALL, 1, 2), [], True, action(Step.LOAD, 1)),
+        (model_of(latest(), 1, 2), held(SERVING, 1), True, None),
+        (model_of(latest(), 1, 2), held(LOADING, 1), False, action(Step.CHECK, 2)),
+        # Not for versions that are not wanted.
+        (model_of(listed(1), 1, 2), held(SERVING, 1), False, None),
+        (model_of(NONE, 1, 2), [], False, None),
+    ],
+)
+def test_a_wanted_version_is_checked_before_it_is_loaded(
+    model: ModelOnDisk, memory: list[Held], checking: bool, expected: Action | None
+) -> None:
+    """Version 2, and version 1 if it has a label; one at a time."""
+    labelled = {*model.serving.labels.values()}
+    versions = [replace(it, checked=it.version == 1 and 1 not in labelled) for it in model.versions]
+    disk = {"pets": replace(model, versions=tuple(versions))}
+    assert next_action(disk, memory, {}, checking=checking) == expected
+
+
+@pytest.mark.parametrize(
     ("memory", "expected"),
     [
         ([], Revision("cars", 2, "a None None")),

@@ -28,6 +28,7 @@ from model.repository.version_policy import (
     next_action,
     revision_of,
     traffic,
+    unchecked,
     wanted,
 )
 
@@ -61,7 +62,7 @@ class Repository(RuleBasedStateMachine):
     """
     A repository that changes, and the versions in memory, on which actions have their effects.
 
-    A load, a drain and an unload end at some later time.  Stamps are never used twice.
+    A check, a load, a drain and an unload end at some later time.  Stamps are never used twice.
     """
 
     def __init__(self) -> None:
@@ -71,16 +72,17 @@ class Repository(RuleBasedStateMachine):
         self.traffic = {name: Traffic() for name in NAMES}
         self.broken: set[str] = set()  #: the stamps of files that cannot be loaded
         self.failures: set[tuple[Revision, str]] = set()  #: with the stamps of serving.toml
+        self.checking: Revision | None = None
         self._stamps = map(str, count())
 
     # The disk changes.
 
-    def _files(self, name: str, version: int, complete: bool, broken: bool) -> None:
+    def _files(self, name: str, version: int, complete: bool, checked: bool, broken: bool) -> None:
         model = self.disk.get(name) or ModelOnDisk(name, (), ServingFacts(), "")
         stamp = next(self._stamps)
         if broken:
             self.broken.add(stamp)
-        new = VersionOnDisk(version, Path(), stamp, 1, complete)
+        new = VersionOnDisk(version, Path(), stamp, 1, complete, checked)
         others = [it for it in model.versions if it.version != version]
         ordered = sorted([*others, new], key=lambda it: it.version)
         self.disk[name] = replace(model, versions=tuple(ordered))
@@ -90,10 +92,16 @@ class Repository(RuleBasedStateMachine):
         changed = [new for it in model.versions for new in change(it)]
         self.disk[name] = replace(model, versions=tuple(changed))
 
-    @rule(name=names, version=versions, complete=st.booleans(), broken=st.booleans())
-    def write(self, name: str, version: int, complete: bool, broken: bool) -> None:
+    @rule(
+        name=names,
+        version=versions,
+        complete=st.booleans(),
+        checked=st.booleans(),
+        broken=st.booleans(),
+    )
+    def write(self, name: str, version: int, complete: bool, checked: bool, broken: bool) -> None:
         """A version appears, or its files are replaced."""
-        self._files(name, version, complete, broken)
+        self._files(name, version, complete, checked or not complete, broken)
         self._act()
 
     @precondition(lambda self: self.disk)
@@ -127,6 +135,21 @@ class Repository(RuleBasedStateMachine):
         self._act()
 
     # What is under way ends.
+
+    @precondition(lambda self: self.checking)
+    @rule()
+    def end_check(self) -> None:
+        """The hashes of a version are computed; those of broken files are false."""
+        checked, self.checking = self.checking, None
+        for name, model in self.disk.items():
+            versions = [
+                replace(it, checked=True, complete=it.stamp not in self.broken)
+                if revision_of(model, it) == checked
+                else it
+                for it in model.versions
+            ]
+            self.disk[name] = replace(model, versions=tuple(versions))
+        self._act()
 
     def _under_way(self) -> list[Held]:
         stages = (Stage.LOADING, Stage.DRAINING, Stage.UNLOADING)
@@ -173,7 +196,9 @@ class Repository(RuleBasedStateMachine):
         for _ in range(MAX_ACTIONS):
             self._route()
             effective = {name: it.labels for name, it in self.traffic.items()}
-            action = next_action(self.disk, list(self.held.values()), effective)
+            action = next_action(
+                self.disk, list(self.held.values()), effective, checking=self.checking is not None
+            )
             if action is None:
                 return
             self._perform(action)
@@ -183,9 +208,15 @@ class Repository(RuleBasedStateMachine):
         revision, step = action.revision, action.step
         name = revision.name
         serving, model = self._serving(name), self.disk.get(name)
+        if step is Step.CHECK:
+            assert self.checking is None
+            assert revision in wanted(model, self._own(name)).values()
+            self.checking = revision
+            return
         if step is Step.LOAD:
             assert not any(it.stage is Stage.LOADING for it in self.held.values())
             assert model is not None
+            assert revision not in unchecked(model)
             assert (revision, model.serving_stamp) not in self.failures, "it is tried again"
             assert revision not in self.held or self.held[revision].stage is Stage.FAILED
             self.held[revision] = Held(revision, Stage.LOADING, model.serving_stamp)
@@ -225,9 +256,12 @@ class Repository(RuleBasedStateMachine):
     def settle(self) -> None:
         """All that is under way ends: what is wanted serves, and nothing else."""
         for _ in range(MAX_ACTIONS):
-            if not (under_way := self._under_way()):
+            if under_way := self._under_way():
+                self._end(under_way[0])
+            elif self.checking is not None:
+                self.end_check()
+            else:
                 break
-            self._end(under_way[0])
         assert {it.stage for it in self.held.values()} <= {Stage.SERVING, Stage.FAILED}
         for name in NAMES:
             self._check_settled(name)

@@ -77,6 +77,25 @@ def test_a_swap_is_seen_in_the_states(monkeypatch: pytest.MonkeyPatch) -> None:
         assert states(harness)[2] == ("1", "not served", "")
 
 
+def test_a_version_states_for_how_long_it_is_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If that is long, by the monotonic clock; one that waits for its hashes states that."""
+    harness = ReconcilerHarness(monkeypatch)
+    harness.repository.put("pets", 1, "a")
+    harness.repository.put("pets", 2, "b", checked=False)
+    harness.threads.hung = {"loading", "hashing"}
+    harness.repository.write("pets", listed([1, 2]))
+    with harness.stopping():
+        harness.begin()
+        harness.turn()
+        waits = ("2", "waiting", "its files are being compared with manifest.json")
+        assert states(harness) == [waits, ("1", "loading", "")]
+        harness.clock.advance(75)
+        assert states(harness) == [waits, ("1", "loading", "loading for 75 s")]
+        harness.threads.hung = set()
+        harness.turn()
+        assert states(harness) == [("2", "serving", ""), ("1", "serving", "")]
+
+
 def test_a_model_is_reported_with_its_default_labels_weight_and_problem(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -125,7 +125,7 @@ class DecodePool:
         self._lines: dict[Share, _Line] = {}
         # The seconds of the jobs of each account, divided by its weight.
         self._charged: dict[Account, float] = {}
-        # The charge of the account that had the last turn: no account counts with less.
+        # The charge of the account that had the last turn: no account begins a job with less.
         self._least = 0.0
         self._turn = 0  # the number of the last turn
         self._stops: list[Deferred[None]] = []
@@ -194,11 +194,10 @@ class DecodePool:
         Call *function* with *args* on a decode thread; fire with its result or its error.
 
         The jobs of each *share* begin in order; the accounts of the shares take turns, and so do
-        the shares of one account.  *on_duration* is called
-        just before the Deferred fires, with the seconds spent in *function*.  A job that is
-        cancelled before it has begun never runs.  A job that is cancelled later runs to its end;
-        its result is dropped, and *on_duration* is not called.  The Deferred fails with
-        `PoolNotRunning` before `start` and after `stop`.
+        the shares of one account.  *on_duration* is called just before the Deferred fires, with the
+        seconds spent in *function*.  A job that is cancelled before it has begun never runs.  A job
+        that is cancelled later runs to its end; its result is dropped, and *on_duration* is not
+        called.  The Deferred fails with `PoolNotRunning` before `start` and after `stop`.
         """
         if self._state is not _State.RUNNING:
             return fail(PoolNotRunning(f"the decode pool is {self._state.value}"))
@@ -219,8 +218,11 @@ class DecodePool:
             self._lines = {
                 each: line for each, line in self._lines.items() if line.waiting or line.running
             }
+            running = {line.share.account for line in self._lines.values() if line.running}
             self._charged = {
-                each: charge for each, charge in self._charged.items() if charge > self._least
+                each: charge
+                for each, charge in self._charged.items()
+                if charge > self._least or each in running
             }
             self._lines[share] = line = _Line(share)
             return line
@@ -263,7 +265,8 @@ class DecodePool:
             if not lines:
                 return None
             line = min(lines, key=lambda line: (self._charge_of(line.share.account), line.turn))
-            self._least = self._charge_of(line.share.account)
+            account = line.share.account
+            self._charged[account] = self._least = self._charge_of(account)
             line.turn = self._turn = self._turn + 1
             job = next(iter(line.waiting))
             del line.waiting[job]
@@ -291,7 +294,10 @@ class DecodePool:
         seconds = self._clock() - began
         with self._lock:
             account = job.line.share.account
-            self._charged[account] = self._charge_of(account) + seconds / account.weight
+            # From where its turn began: it does not pay for the turns of others since then.
+            self._charged[account] = self._charged.get(account, self._least) + (
+                seconds / account.weight
+            )
         self._call_from_thread(self._deliver, job, result, seconds)
 
     def _deliver(self, job: _Job, result: object, seconds: float) -> None:

@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ class ManifestError(ValueError):
 
 class FileDiffersError(Exception):
     """A file is not as the manifest lists it; the message names the file, in one line."""
+
+
+class NoLongerNeeded(Exception):
+    """The hash of a file was not computed to its end, because the caller no longer needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +89,86 @@ def check_size(path: str, size: int, expected: FileDigest) -> None:
         raise FileDiffersError(f"{shown_path(path)} has {size} bytes, {expected.size} were written")
 
 
-def check_file(folder: Path, path: str, expected: FileDigest) -> None:
+class _NeededFile:
+    """A file that `hashlib.file_digest` reads for as long as *needed* returns true."""
+
+    def __init__(self, file: BufferedReader, needed: Callable[[], bool]) -> None:
+        self._file = file
+        self._needed = needed
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        """Read into *buffer*; return the number of bytes.  Raises `NoLongerNeeded`."""
+        if not self._needed():
+            raise NoLongerNeeded
+        return self._file.readinto(buffer)
+
+
+def check_file(
+    folder: Path, path: str, expected: FileDigest, needed: Callable[[], bool] = lambda: True
+) -> None:
     """
     Raise `FileDiffersError` unless the file at *path* in *folder* has the *expected* size and hash.
 
-    Reads the whole file if the size fits.  Raises OSError if the file is missing or cannot be read.
+    Reads the whole file if the size fits.  Raises OSError if the file is missing or cannot be read,
+    and `NoLongerNeeded` once *needed*, which is called between parts of the file, returns false.
     """
     with (folder / path).open("rb") as file:
         check_size(path, os.fstat(file.fileno()).st_size, expected)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = hashlib.file_digest(_NeededFile(file, needed), "sha256").hexdigest()
     if sha256 != expected.sha256:
         raise FileDiffersError(f"{shown_path(path)} has SHA-256 {sha256}, not {expected.sha256}")
+
+
+def size_difference(folder: Path, sizes: Mapping[str, int]) -> tuple[str, str]:
+    """
+    Return how *sizes* differ from the manifest in *folder*, and a file that it does not list.
+
+    *sizes* are the bytes of all files in *folder*, by relative path.  Each of the two is one line,
+    empty if there is nothing to state.  Raises OSError if the manifest cannot be read.
+    """
+
+    def compare(listed: Mapping[str, FileDigest]) -> None:
+        for path, expected in listed.items():
+            if path not in sizes:
+                raise FileDiffersError(f"{shown_path(path)} is missing")
+            check_size(path, sizes[path], expected)
+
+    difference, listed = _difference(folder, compare)
+    return difference, "" if difference else min(sizes.keys() - listed - {MANIFEST}, default="")
+
+
+def hash_difference(folder: Path, needed: Callable[[], bool]) -> str:
+    """
+    Return how the files in *folder* differ from its manifest, in one line; empty if they do not.
+
+    Reads all files that it lists.  Raises OSError if one of them cannot be read, and
+    `NoLongerNeeded` as `check_file` does.
+    """
+
+    def compare(listed: Mapping[str, FileDigest]) -> None:
+        for path, expected in listed.items():
+            check_file(folder, path, expected, needed)
+
+    difference, _ = _difference(folder, compare)
+    return difference
+
+
+def _difference(
+    folder: Path, compare: Callable[[Mapping[str, FileDigest]], None]
+) -> tuple[str, Set[str]]:
+    """Return the difference that *compare* raises, and the paths that the manifest lists."""
+    try:
+        listed = listed_files(read_manifest(folder))
+        compare(listed)
+    except ManifestError as error:
+        return f"{MANIFEST} cannot be read: {error}", frozenset()
+    except FileDiffersError as error:
+        return f"differs from {MANIFEST}: {error}", frozenset()
+    return "", listed.keys()
 
 
 def _checked_path(path: str) -> str:

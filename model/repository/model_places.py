@@ -6,7 +6,7 @@ Three forms of a repository: a folder with a folder for each model; the folder o
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +43,14 @@ class ModelPlaces(Protocol):
         """The folder in which folders of new models appear."""
 
     @property
+    def bases(self) -> Set[Path]:
+        """The folders in which models are: texts for clients do not show them."""
+
+    @property
+    def ignored(self) -> Set[str]:
+        """The names in the root that the last `find` has ignored."""
+
+    @property
     def stated_in(self) -> Path | None:
         """The file that alone states what is served; None: the serving.toml of each model."""
 
@@ -50,7 +58,7 @@ class ModelPlaces(Protocol):
         """Return the places of the models, by name; raises `ModelError` if that is not known."""
 
     def folder_of(self, name: str) -> Path:
-        """Return the folder of the model *name*, which was found before."""
+        """Return the folder of the model *name*; raises KeyError if it was not found."""
 
 
 class FolderOfModels:
@@ -61,13 +69,21 @@ class FolderOfModels:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.name = str(root)
+        self.ignored: Set[str] = frozenset()
+
+    @property
+    def bases(self) -> Set[Path]:
+        """The folder."""
+        return {self.root}
 
     def find(self) -> Mapping[str, ModelPlace]:
         """Return the models in the folder; raises `RepositoryUnavailable` if it is not listed."""
         try:
-            names = sorted(name for name in folders_in(self.root) if is_segment(name))
+            folders, _ = names_in(self.root)
         except OSError as error:
             raise RepositoryUnavailable(f"{self.root}: {error.strerror}") from error
+        names = [name for name in folders if is_segment(name)]
+        self.ignored = frozenset(folders) - set(names)
         return {name: ModelPlace(self.root / name) for name in names}
 
     def folder_of(self, name: str) -> Path:
@@ -79,9 +95,11 @@ class BasePath:
     """The folder *path* of one model, which is called *name*, with a folder for each version."""
 
     root = stated_in = None
+    ignored: Set[str] = frozenset()
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = str(path)
+        self.bases: Set[Path] = {path.parent}
         self._places = {name: ModelPlace(path, stays=True)}
 
     def find(self) -> Mapping[str, ModelPlace]:
@@ -97,6 +115,7 @@ class ModelConfigFile:
     """The model config file at *path*, read again when it has changed."""
 
     root = None
+    ignored: Set[str] = frozenset()
 
     def __init__(self, path: Path) -> None:
         self.stated_in = path
@@ -122,28 +141,38 @@ class ModelConfigFile:
             self._status = status
         return self._places
 
+    @property
+    def bases(self) -> Set[Path]:
+        """The folders of the file and of the base paths."""
+        return {self.stated_in.parent, *(it.folder.parent for it in self._places.values())}
+
     def folder_of(self, name: str) -> Path:
         """Return the folder of the model *name*."""
         return self._places[name].folder
 
 
-def folders_in(folder: Path) -> list[str]:
+def names_in(folder: Path) -> tuple[list[str], list[str]]:
     """
-    Return the names in *folder* that are folders or links to folders, and not to be ignored.
+    Return the names in *folder* of folders or links to folders, and those of files, sorted.
 
-    Names that begin with "." or end with ".tmp" are ignored.  Raises OSError.
+    Without names that begin with "." or end in ".tmp".  Raises OSError.
     """
+    folders: list[str] = []
+    files: list[str] = []
     with os.scandir(folder) as entries:
-        return [
-            entry.name
-            for entry in entries
-            if entry.name[0] != "." and not entry.name.endswith(TEMPORARY_END) and _is_folder(entry)
-        ]
+        for entry in entries:
+            if entry.name[0] != "." and not entry.name.endswith(TEMPORARY_END):
+                (folders if _is_folder(entry) else files).append(entry.name)
+    return sorted(folders), sorted(files)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether *entry* is a folder; True if this cannot be found out, so that it is read."""
+    """
+    Return whether *entry* is a folder, or may be one.
+
+    The target of a link may be on a file system that is not mounted: then what is served stays.
+    """
     try:
-        return entry.is_dir()
+        return entry.is_dir() or (entry.is_symlink() and not Path(entry).exists())
     except OSError:
         return True

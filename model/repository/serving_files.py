@@ -48,7 +48,7 @@ class ServingFiles:
         try:
             facts = read_serving_toml(folder / SERVING_TOML, self._config.facts)
         except ModelError as error:
-            problem = str(error)
+            problem = str(error).removeprefix(f"{folder.parent}/")
         self._last = Serving(
             facts,
             " ".join(filter(None, (self._toml.stamp, self._pbtxt.stamp))),
@@ -63,7 +63,7 @@ class ServingFiles:
             absent = TritonConfig(ServingFacts(), ())
             self._config = read_config_pbtxt(path) if self._pbtxt.stamp else absent
         except ModelError as error:
-            self._problem = str(error)
+            self._problem = str(error).removeprefix(f"{path.parent.parent}/")
 
 
 class _File:

@@ -7,14 +7,16 @@ are served; model/repository/model_places.py finds the folders.  Names that begi
 and versions that are no whole number.
 
 A version with a ``manifest.json`` is complete if each file that it lists is there with its size and
-hash.  Other files, such as a ``model.toml`` or a ``golden.jsonl`` that was added, are allowed.  For
+hash; the hashes are computed by `RepositoryReader.check`, for the versions that may be served.
+Other files, such as a ``model.toml`` or a ``golden.jsonl`` that was added, are allowed.  For
 these, and for all files of a version without a manifest, the version waits until they are unchanged
 for `STABLE_SECONDS`, unless the folder was renamed into place, or was last changed long before the
 first read.  While a file with a leading dot is written, as rsync does, the version waits, too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from re import fullmatch
 from threading import Lock
@@ -22,28 +24,32 @@ from typing import TypeAlias
 
 from model.repository.manifest import (
     MANIFEST,
-    FileDiffersError,
-    ManifestError,
-    check_file,
-    check_size,
-    listed_files,
-    read_manifest,
+    NoLongerNeeded,
+    hash_difference,
     shown_path,
+    size_difference,
 )
 from model.repository.model_places import (
     ModelPlace,
     ModelPlaces,
     RepositoryUnavailable,
-    folders_in,
+    names_in,
 )
 from model.repository.serving_files import ServingFiles
-from model.repository.serving_toml import ServingFacts
+from model.repository.serving_toml import SERVING_TOML, ServingFacts
+from model.repository.triton_config import CONFIG_PBTXT
 from model.repository.version_files import VersionFiles, read_files
 
 #: The time for which the files of a version without a manifest must be unchanged.
 STABLE_SECONDS = 4.0
+#: The first words of the reason for which such a version is incomplete.
+WAITS = "waits for"
+#: The reason for which a complete version is not loaded yet, before it is checked.
+CHECKING = f"its files are being compared with {MANIFEST}"
 #: The time since the last change after which the first read takes a version at once.
 SETTLED_SECONDS = 60.0
+#: The time after which a file that could not be read for its hash is read again.
+HASH_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,8 @@ class VersionOnDisk:
     #: read, empty if they never could
     stamp: str
     size: int  #: bytes of all files, of those with the stamp
-    complete: bool
+    complete: bool  #: as far as is known, if the version is not `checked`
+    checked: bool = True  #: whether the hashes of its files are known, if it has a manifest
     reason: str = ""  #: the reason for which it is incomplete, in one line
 
 
@@ -75,6 +82,14 @@ class ModelOnDisk:
 Snapshot: TypeAlias = Mapping[str, ModelOnDisk]
 
 
+@dataclass(frozen=True, slots=True)
+class _Hashes:
+    """What the hashes of the files of a version have shown."""
+
+    difference: str  #: from the manifest, or the error of a read; empty if there is none
+    until: float = inf  #: when they are computed again, monotonic time in seconds
+
+
 @dataclass(slots=True)
 class _Seen:
     """What earlier reads found out about the files of a version while their stamp was equal."""
@@ -82,9 +97,10 @@ class _Seen:
     files: VersionFiles
     since: float  #: the first read with this stamp and activity, monotonic time in seconds
     settled: bool = False  #: the files were unchanged for long enough, or renamed into place
-    #: how the files differ from the manifest, empty if they do not; None until they are compared
+    #: how names and sizes differ from the manifest, empty if they do not; None until compared
     difference: str | None = None
     unlisted: str = ""  #: a file that the manifest does not list
+    hashes: _Hashes | None = None  #: None until they are computed
 
 
 @dataclass(slots=True)
@@ -103,6 +119,8 @@ class _Read:
     seconds: float  #: monotonic time
     settled_before: float  #: wall time in seconds; files that are older are settled
     renamed: frozenset[Path]
+    hashes: Mapping[tuple[Path, str], _Hashes]  #: those computed since the last read
+    ignored: set[str]  #: gets the names that are ignored, as paths below the root
 
 
 class RepositoryReader:
@@ -122,6 +140,11 @@ class RepositoryReader:
         self._is_first = True
         self._lock = Lock()
         self._renamed: set[Path] = set()
+        self._hashes: dict[tuple[Path, str], _Hashes] = {}  #: by path and stamp of the version
+        self._stamps: Mapping[Path, str] = {}  #: of all versions, at the last read
+        #: The names that the last read has ignored, as paths below the root; without those with a
+        #: leading dot or the end ".tmp".
+        self.ignored: frozenset[str] = frozenset()
 
     def renamed(self, path: Path) -> None:
         """
@@ -133,31 +156,60 @@ class RepositoryReader:
         with self._lock:
             self._renamed.add(path)
 
+    def check(self, version: VersionOnDisk) -> None:
+        """
+        Compare the hashes of the files of *version* with its manifest, for the next read.
+
+        Blocks for as long as it takes to read the files, or until a read finds that they have
+        changed or are gone.  May be called on any thread, also while another one reads.
+        """
+
+        def needed() -> bool:
+            return self._stamps.get(version.path) == version.stamp
+
+        try:
+            hashes = _Hashes(hash_difference(version.path, needed))
+        except NoLongerNeeded:
+            return
+        except OSError as error:
+            again = self._seconds() + HASH_AGAIN_SECONDS
+            hashes = _Hashes(_text(version.path, error), again)
+        with self._lock:
+            self._hashes[version.path, version.stamp] = hashes
+
     def read(self) -> Snapshot:
         """
         Return what is on disk, by the names of the models.
 
-        Blocks on the disk, as long as it takes to hash all files that a new manifest lists.  All
-        calls must be on one thread.  Raises `ModelError` if the places cannot be found, or are
-        none although there was one at the last read; the next read goes on from there.
+        Blocks on the disk, and computes no hash of a file.  All calls must be on one thread.
+        Raises `ModelError` if the places cannot be found, or are none although there was one at the
+        last read; the next read goes on from there.
         """
         places = self._places.find()
+        ignored = set(self._places.ignored)
         if self._models and not places:
             raise RepositoryUnavailable(
                 f"{self._places.name}: no model is left in it; is its file system mounted?"
             )
         with self._lock:
             renamed, self._renamed = frozenset(self._renamed), set()
+            hashes, self._hashes = self._hashes, {}
         oldest = self._now() - SETTLED_SECONDS if self._is_first else float("-inf")
-        read = _Read(self._seconds(), oldest, renamed)
+        read = _Read(self._seconds(), oldest, renamed, hashes, ignored)
         models = {}
         for name, place in places.items():
             model = self._models.get(name) or _Model(ModelOnDisk(name, (), ServingFacts(), ""))
             if _read_model(place, model, read):
                 models[name] = model
         self._models = models
+        self._stamps = {it.path: it.stamp for each in models.values() for it in each.last.versions}
+        self.ignored = frozenset(ignored)
         self._is_first = False
         return {name: model.last for name, model in models.items()}
+
+
+def _is_version(name: str) -> bool:
+    return fullmatch(r"[0-9]{1,18}", name) is not None
 
 
 def _read_model(place: ModelPlace, model: _Model, read: _Read) -> bool:
@@ -168,12 +220,15 @@ def _read_model(place: ModelPlace, model: _Model, read: _Read) -> bool:
     """
     folder = place.folder
     try:
-        names = [name for name in folders_in(folder) if fullmatch(r"[0-9]{1,18}", name)]
+        listed, files = names_in(folder)
     except OSError as error:
-        if not place.stays and isinstance(error, FileNotFoundError | NotADirectoryError):
+        is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if is_gone and not place.stays and not folder.is_symlink():
             return False
-        model.last = replace(model.last, problem=f"{folder}: {error.strerror}")
+        model.last = replace(model.last, problem=f"{folder.name}: {error.strerror}")
         return True
+    names = [name for name in listed if _is_version(name)]
+    read.ignored.update(f"{folder.name}/{name}" for name in set(listed) - set(names))
     folders: dict[int, str] = {}
     for name in sorted(names, key=lambda name: (int(name), len(name))):
         folders.setdefault(int(name), name)
@@ -184,9 +239,12 @@ def _read_model(place: ModelPlace, model: _Model, read: _Read) -> bool:
     )
     problems = [serving.problem] if serving.problem else []
     ignored = sorted(set(names) - set(folders.values()))
-    if place.stays and not names:
-        problems.append(f"{folder}: holds no folder of a version, such as {folder / '1'}")
-    problems += [f"{folder}: {name} is ignored beside {folders[int(name)]}" for name in ignored]
+    problems += [
+        f"{folder.name}: {name} is ignored beside {folders[int(name)]}" for name in ignored
+    ]
+    problems += [f"{folder.name}: {name} is no folder" for name in filter(_is_version, files)]
+    if not folders:
+        problems += _problem_without_version(place, files)
     model.last = ModelOnDisk(
         model.last.name,
         versions,
@@ -196,6 +254,18 @@ def _read_model(place: ModelPlace, model: _Model, read: _Read) -> bool:
         serving.notes,
     )
     return True
+
+
+def _problem_without_version(place: ModelPlace, files: Sequence[str]) -> list[str]:
+    """Return what is wrong with a folder that has *files* and no folder of a version."""
+    folder = place.folder
+    own = (SERVING_TOML, CONFIG_PBTXT)
+    files = [name for name in files if name not in own and not _is_version(name)]
+    if files:
+        first = Path(folder.parent.name, folder.name, "1")
+        rest = f"and what is beside it, except {SERVING_TOML}, to {first}/"
+        return [f"{folder.name}: no version folder; move {shown_path(files[0])} {rest}"]
+    return [f"{folder.name}: no version folder, such as {folder.name}/1"] if place.stays else []
 
 
 def _read_version(version: int, path: Path, seen: dict[str, _Seen], read: _Read) -> VersionOnDisk:
@@ -214,9 +284,18 @@ def _read_version(version: int, path: Path, seen: dict[str, _Seen], read: _Read)
         or files.changed <= read.settled_before
         or read.seconds - current.since >= STABLE_SECONDS
     )
+    current.hashes = read.hashes.get((path, files.stamp), current.hashes)
+    if current.hashes is not None and read.seconds >= current.hashes.until:
+        current.hashes = None
     reason = _reason(path, current)
     return VersionOnDisk(
-        version, path, files.stamp, _size(files), complete=not reason, reason=reason
+        version,
+        path,
+        files.stamp,
+        _size(files),
+        complete=not reason,
+        checked=bool(reason) or MANIFEST not in files.sizes or current.hashes is not None,
+        reason=reason,
     )
 
 
@@ -240,37 +319,15 @@ def _reason(path: Path, seen: _Seen) -> str:
     if MANIFEST in seen.files.sizes:
         if seen.difference is None:
             try:
-                _compare(path, seen)
+                seen.difference, seen.unlisted = size_difference(path, seen.files.sizes)
             except OSError as error:
                 return _text(path, error)
-        if seen.difference or not seen.unlisted:
-            return seen.difference or ""
+        if difference := seen.difference or (seen.hashes.difference if seen.hashes else ""):
+            return difference
+        if not seen.unlisted:
+            return ""
         waits_for = f"{shown_path(seen.unlisted)}, which {MANIFEST} does not list,"
-    return "" if seen.settled else f"waits for {waits_for} to be unchanged for {STABLE_SECONDS:g} s"
-
-
-def _compare(path: Path, seen: _Seen) -> None:
-    """
-    Note in *seen* how the files at *path* differ from their manifest.
-
-    Compares all sizes before it reads a file.  Raises OSError if a file cannot be read.
-    """
-    sizes = seen.files.sizes
-    try:
-        listed = listed_files(read_manifest(path))
-        for name, expected in listed.items():
-            if name not in sizes:
-                raise FileDiffersError(f"{shown_path(name)} is missing")  # noqa: TRY301 - handled below like other differences
-            check_size(name, sizes[name], expected)
-        for name, expected in listed.items():
-            check_file(path, name, expected)
-    except ManifestError as error:
-        seen.difference = f"{MANIFEST} cannot be read: {error}"
-    except FileDiffersError as error:
-        seen.difference = f"differs from {MANIFEST}: {error}"
-    else:
-        seen.difference = ""
-        seen.unlisted = min(sizes.keys() - listed.keys() - {MANIFEST}, default="")
+    return "" if seen.settled else f"{WAITS} {waits_for} to be unchanged for {STABLE_SECONDS:g} s"
 
 
 def _size(files: VersionFiles) -> int:
@@ -280,5 +337,7 @@ def _size(files: VersionFiles) -> int:
 def _text(path: Path, error: OSError) -> str:
     """Return *error*, which is about a file at or below *path*, in one line."""
     name = Path(error.filename or path)
-    within = name.relative_to(path) if name != path and name.is_relative_to(path) else name
+    within = Path(path.parent.name, path.name)
+    if name != path and name.is_relative_to(path):
+        within = name.relative_to(path)
     return f"{shown_path(str(within))}: {error.strerror}"

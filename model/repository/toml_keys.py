@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
+from stat import S_ISFIFO
 from typing import Any
 
 from model.errors import ModelError
@@ -38,6 +39,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     if not os.path.lexists(path):
         return {}
     try:
+        if S_ISFIFO(path.stat().st_mode):  # a read would wait for a writer
+            raise ModelError(f"{path}: is no file")
         return parsed_toml(path, decoded_toml(path, path.read_bytes()))
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from operator import itemgetter
+from typing import TypeAlias
 
 from model.repository.serving_toml import ServingFacts
 from model.repository.snapshot import ModelOnDisk, Snapshot, VersionOnDisk
@@ -27,7 +28,7 @@ class Revision:
 class Stage(Enum):
     """Where a revision stands; in this order, except that FAILED follows LOADING."""
 
-    LOADING = auto()  #: it is loaded, warmed up and proven
+    LOADING = auto()  #: it is being loaded, warmed up and proven
     LOADED = auto()  #: proven; takes no traffic yet
     SERVING = auto()  #: takes traffic
     DRAINING = auto()  #: takes no new traffic; its accepted requests are answered
@@ -49,6 +50,7 @@ class Held:
 class Step(Enum):
     """The kinds of actions."""
 
+    CHECK = auto()  #: compute the hashes of a version on disk
     LOAD = auto()
     SWITCH = auto()  #: send traffic to a loaded revision
     DRAIN = auto()  #: send no further traffic to a revision
@@ -73,6 +75,10 @@ class Traffic:
     awaited: frozenset[int] = frozenset()  #: the versions that are wanted and do not serve yet
     #: The labels that have no version yet, with the version that they are for.
     awaited_labels: Mapping[str, int] = field(default_factory=dict)
+
+
+#: A revision that is to be checked or loaded, and its place in the order of these.
+_Due: TypeAlias = tuple[tuple[bool, bool, str, int], Revision]
 
 
 def revision_of(model: ModelOnDisk, version: VersionOnDisk) -> Revision:
@@ -174,19 +180,25 @@ def traffic(model: ModelOnDisk | None, held: Sequence[Held], before: Traffic) ->
 
 
 def next_action(
-    disk: Snapshot, held: Sequence[Held], labels: Mapping[str, Mapping[str, int]]
+    disk: Snapshot,
+    held: Sequence[Held],
+    labels: Mapping[str, Mapping[str, int]],
+    *,
+    checking: bool = False,
 ) -> Action | None:
     """
-    Return the next action; None to wait for the disk, a load or a drain.
+    Return the next action; None to wait for the disk, a check, a load or a drain.
 
     *held* has, for each version of a model, at most one revision that serves.  *labels* are those
     in `Traffic` now, by model: a version with a label is not drained.  At most one revision loads
-    at a time, because a load takes memory and cores.
+    at a time, because a load takes memory and cores.  *checking*: whether the hashes of a version
+    are being computed; those of one version at a time, and only of versions that are wanted.
     """
     by_model: dict[str, list[Held]] = {name: [] for name in disk}
     for each in held:
         by_model.setdefault(each.revision.name, []).append(each)
-    loads = []
+    checks: list[_Due] = []
+    loads: list[_Due] = []
     for name, own in sorted(by_model.items()):
         model = disk.get(name)
         want = wanted(model, own)
@@ -201,12 +213,22 @@ def next_action(
             # A rollback by label does not wait for newer versions.
             labelled = set(_labels(model).values()) if serves else set()
             # Models that serve nothing first, and of each the newest version.
-            loads += [
-                ((serves, it.version not in labelled, name, -it.version), it) for it in missing
-            ]
+            first_checked = unchecked(model)
+            for it in missing:
+                due = (serves, it.version not in labelled, name, -it.version), it
+                (checks if it in first_checked else loads).append(due)
+    if checks and not checking:
+        return Action(Step.CHECK, min(checks, key=itemgetter(0))[1])
     if not loads or any(it.stage is Stage.LOADING for it in held):
         return None
     return Action(Step.LOAD, min(loads, key=itemgetter(0))[1])
+
+
+def unchecked(model: ModelOnDisk | None) -> set[Revision]:
+    """Return the revisions on disk whose hashes are not known yet: they cannot be loaded."""
+    if model is None:
+        return set()
+    return {revision_of(model, it) for it in model.versions if not it.checked}
 
 
 def _action_in_memory(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from random import getrandbits
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
@@ -120,7 +120,7 @@ class LimitedRequest(Request):
         self.fields = decode_headers(self)
         head = Head(
             method=method.decode("ascii"),
-            path=path.decode("ascii"),
+            path=unquote(path.decode("ascii"), errors="replace"),
             rest=match.rest,
             headers=self.fields,
             request_id=self.request_id,

@@ -8,7 +8,6 @@ request.  Pure; may import neither twisted.web nor Klein.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from server.http.error_statuses import error_response
 from server.http.messages import Route, WriteError
@@ -47,14 +46,18 @@ class Router:
         """
         Return the match of *method* and *path*, or None.
 
-        *path* is as the client sent it, without the query.  For a prefix with escapes, such as
-        ``/%6dodels/cats``, and for the method HEAD, it returns None, and Klein finds the route.
+        *path* is as the client sent it, without the query.  For a path with escapes, such as
+        ``/%73tatus``, and for the method HEAD, it returns None, and Klein finds the route; Klein
+        does not ignore case, so that prefixes that do so are matched here with escapes, too.
         """
-        match = self._literals.get((method, unquote_to_bytes(path) if b"%" in path else path))
-        if match is not None or not path.isascii():
+        match = self._literals.get((method, path))
+        if match is not None or not self._prefixes or not path.isascii():
             return match
+        escaped = b"%" in path
         for its_method, prefix, route in self._prefixes:
-            if method == its_method and (found := prefix.match(path)):
+            if method != its_method or (escaped and not route.ignores_case):
+                continue
+            if found := prefix.match(path):
                 return Match(route, path[found.end() :].decode("ascii"))
         return None
 

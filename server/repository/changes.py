@@ -8,7 +8,11 @@ from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from twisted.internet.defer import DeferredLock, ensureDeferred
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from model.repository import serving_toml
 from model.repository.serving_toml import SERVING_TOML
@@ -21,6 +25,11 @@ from server.repository.reconciler import Reconciler
 from server.repository.repositories import FolderRepository
 from server.repository.version_report import ModelReport, find_report, report_models
 
+_log = Logger()
+
+#: The seconds after which a change is answered although its files are not read again.
+CHANGE_SECONDS = 30.0
+
 #: The longest label that is set.
 MAX_LABEL_CHARACTERS = 100
 
@@ -28,8 +37,9 @@ MAX_LABEL_CHARACTERS = 100
 class RepositoryChanges:
     """Edits the serving.toml of a model, and waits until it has been read again."""
 
-    def __init__(self, reconciler: Reconciler) -> None:
+    def __init__(self, reconciler: Reconciler, clock: IReactorTime) -> None:
         self._reconciler = reconciler
+        self._clock = clock
         self._lock = DeferredLock()
 
     def reports(self) -> list[ModelReport]:
@@ -114,7 +124,17 @@ class RepositoryChanges:
             await self._reconciler.refresh()
             return await change()
 
-        return cast("ModelReport", await self._lock.run(lambda: ensureDeferred(run())))
+        answer: Deferred[Any] = Deferred()
+        self._lock.run(lambda: ensureDeferred(run())).addBoth(_fire, answer)
+        try:
+            # The change itself goes on, also if the client hangs up: the reads must not end.
+            return cast("ModelReport", await answer.addTimeout(CHANGE_SECONDS, self._clock))
+        except defer.TimeoutError as error:
+            raise HTTPError(
+                503,
+                f"the repository was not read and written within {CHANGE_SECONDS:g} s; "
+                "the change may still be made",
+            ) from error
 
     def _model(self, name: str) -> tuple[Path, ModelOnDisk]:
         """Return the serving.toml of the model *name*, and the model."""
@@ -128,10 +148,10 @@ class RepositoryChanges:
         model = self._reconciler.disk.get(name)
         if model is None:
             raise _unknown(name, sorted(self._reconciler.disk))
-        if repository.places.stated_in is not None:
+        stated_in = repository.places.stated_in
+        if stated_in is not None:
             raise HTTPError(
-                409,
-                f"{repository.places.stated_in} states which models are served: change it there",
+                409, f"{stated_in.name} states which models are served: change it there"
             )
         return repository.places.folder_of(name) / SERVING_TOML, model
 
@@ -164,6 +184,14 @@ class RepositoryChanges:
                 409, f"the repository cannot be written: {error.strerror or error}"
             ) from error
         return self.report(name)
+
+
+def _fire(result: object, answer: Deferred[Any]) -> None:
+    """Fire *answer* with *result*; if it has been given up, log an error that *result* is."""
+    if not answer.called:
+        answer.callback(result)
+    elif isinstance(result, Failure):
+        _log.failure("a change of the repository failed after its request had ended", result)
 
 
 def _on_disk(model: ModelOnDisk) -> list[int]:

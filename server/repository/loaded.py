@@ -8,6 +8,9 @@ from model.repository.snapshot import ModelOnDisk, VersionOnDisk
 from model.repository.version_policy import Held, Revision, Stage
 from server.model_host import ModelHost
 
+#: A load that takes longer is reported with its duration.
+LONG_LOAD_SECONDS = 60.0
+
 
 @dataclass(eq=False, slots=True)
 class Loaded:
@@ -18,6 +21,7 @@ class Loaded:
     model: ModelOnDisk
     version: VersionOnDisk
     host: ModelHost
+    began: float  #: when its load began, monotonic time in seconds
     reason: str = ""  #: why it failed
     serving_stamp: str = ""  #: that of the model when it failed
     memory: int = 0  #: bytes by which its load has increased the memory of the process
@@ -34,5 +38,12 @@ class Loaded:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether it is loaded or unloaded now."""
+        """Whether it is being loaded or unloaded."""
         return self.stage not in (Stage.SERVING, Stage.FAILED)
+
+    def long_load(self, now: float) -> str:
+        """Return how long it is loading at *now*, in words; "" if that is not long."""
+        seconds = now - self.began
+        if self.stage is not Stage.LOADING or seconds < LONG_LOAD_SECONDS:
+            return ""
+        return f"loading for {seconds:.0f} s"

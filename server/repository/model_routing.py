@@ -5,13 +5,20 @@ model/repository/version_policy.py decides which; this module applies that to `M
 for one model.  Everything here runs on the reactor thread.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, cast
 
 from twisted.logger import Logger
 
-from model.repository.snapshot import Snapshot
-from model.repository.version_policy import Revision, Stage, Traffic, traffic, wanted
+from model.repository.snapshot import CHECKING, ModelOnDisk, Snapshot
+from model.repository.version_policy import (
+    Revision,
+    Stage,
+    Traffic,
+    traffic,
+    unchecked,
+    wanted,
+)
 from server.models import Models, Versions
 from server.repository.loaded import Loaded
 
@@ -40,8 +47,12 @@ class ModelRouting:
         """The labels that have a version, by model."""
         return {name: it.labels for name, it in self._traffic.items()}
 
-    def update(self, disk: Snapshot, loaded: Mapping[Revision, Loaded]) -> None:
-        """Send the requests to what serves, given what is on *disk* and what is *loaded*."""
+    def update(self, disk: Snapshot, loaded: Mapping[Revision, Loaded], now: float) -> None:
+        """
+        Send the requests to what serves, given what is on *disk* and what is *loaded*.
+
+        *now* is the monotonic time in seconds.
+        """
         by_model: dict[str, list[Loaded]] = {name: [] for name in disk}
         for each in loaded.values():
             by_model.setdefault(each.revision.name, []).append(each)
@@ -49,10 +60,11 @@ class ModelRouting:
         for name, own in by_model.items():
             model, held = disk.get(name), [it.held for it in own]
             before = self.traffic_of(name)
-            now = traffic(model, held, before)
-            if now != before:
-                self._send(name, now, loaded)
-            if not now.serving and (state := _state(own, is_wanted=bool(wanted(model, held)))):
+            after = traffic(model, held, before)
+            if after != before:
+                self._send(name, after, loaded)
+            want = wanted(model, held).values()
+            if not after.serving and (state := _state(model, own, want, now)):
                 awaited[name] = state
         self._models.await_models(awaited)
 
@@ -83,11 +95,20 @@ class ModelRouting:
             _log.info("requests for {name} go to version {v}", name=served, v=own[now.default])
 
 
-def _state(own: Iterable[Loaded], *, is_wanted: bool) -> str:
-    """Return why a model with these revisions takes no requests; "" if none is asked for."""
-    if any(it.stage in (Stage.LOADING, Stage.LOADED) for it in own):
-        return "loading"
-    if is_wanted:
+def _state(
+    model: ModelOnDisk | None, own: Collection[Loaded], want: Collection[Revision], now: float
+) -> str:
+    """
+    Return why *model* takes no requests at *now*; "" if none is asked for.
+
+    *own* are its revisions in memory, *want* are those that are wanted.
+    """
+    loading = [it.long_load(now) for it in own if it.stage in (Stage.LOADING, Stage.LOADED)]
+    if loading:
+        return loading[0] or "loading"
+    if want and unchecked(model).issuperset(want):
+        return CHECKING
+    if want:
         return "waiting for the load of another model"
     reasons = [it.reason for it in own if it.stage is Stage.FAILED]
     return reasons[-1] if reasons else ""

@@ -2,11 +2,12 @@
 Bring the models in memory in line with the repository, without a failed request.
 
 model/repository/version_policy.py decides what is done next; `Reconciler` does it: it reads the
-repository, loads, proves and unloads versions, and changes where requests are sent, which takes
-effect at once.  Everything here runs on the reactor thread, except reading the disk and loading.
+repository, checks, loads, proves and unloads versions, and changes where requests are sent, which
+takes effect at once.  Everything here runs on the reactor thread, except reading the disk,
+computing hashes and loading.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from math import inf
 from typing import Any, TypeVar
 
@@ -32,7 +33,8 @@ from model.repository.version_policy import (
 from server.inference import Inference
 from server.model_host import ModelHost
 from server.models import Models
-from server.repository.loaded import Loaded
+from server.repository.disk_log import DiskLog
+from server.repository.loaded import LONG_LOAD_SECONDS, Loaded
 from server.repository.memory_check import check_memory
 from server.repository.model_routing import ModelRouting
 from server.repository.repositories import Repository
@@ -71,14 +73,17 @@ class Reconciler:
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """
-        *new_thread* returns a thread for reading the disk; *on_progress* is called with each step
-        of the start, in words.  *poll_seconds* is the time between two reads of the repository;
-        infinity: no read when a model is served and all versions are complete.
+        *new_thread* returns a thread for reading the disk, and one for computing hashes;
+        *on_progress* is called with each step of the start, in words.  *poll_seconds* is the time
+        between two reads of the repository; infinity: no read when a model is served and all
+        versions are complete.
         """
         self.repository = repository
         self.disk: Snapshot = {}
         self.held: dict[Revision, Loaded] = {}
         self._accounts: dict[str, Account] = {}  # by the names of the models on disk
+        #: Called after each read with the names of the models; with None if it has failed.
+        self.on_read: Callable[[Collection[str] | None], object] = lambda _: None
         self.routing = ModelRouting(models, logs=repository.changes)
         self._models = models
         self._clock = clock
@@ -87,6 +92,9 @@ class Reconciler:
         self._prove = prove
         self._on_progress = on_progress
         self._thread: ModelThread | None = None
+        self._hashing: ModelThread | None = None
+        self._checking = False  # whether hashes are computed, or not read yet
+        self._disk_log = DiskLog()
         self._reading = DeferredLock()
         self._poll: IDelayedCall | None = None
         self._stopping = False
@@ -110,6 +118,8 @@ class Reconciler:
         if self.repository.changes:
             self._thread = self._new_thread("repository")
             self._thread.start()
+            self._hashing = self._new_thread("hashing")
+            self._hashing.start()
         ready = self._ready = Deferred()
         await self.refresh()
         await ready
@@ -119,9 +129,20 @@ class Reconciler:
         await self._reading.run(lambda: ensureDeferred(self._refresh()))
 
     async def change(self, edit: Callable[[], object]) -> None:
-        """Call *edit*, which changes the files, on the thread that reads them; then refresh."""
-        await self._on_thread(edit)
+        """
+        Call *edit*, which changes the files, on the thread that reads them; then refresh.
+
+        Raises the errors of *edit*; a `ModelError` without the path of the repository.
+        """
+        try:
+            await _on_thread(self._thread, edit)
+        except ModelError as error:
+            raise ModelError(self.repository.relative(str(error))) from error
         await self.refresh()
+
+    def seconds(self) -> float:
+        """Return the time of the monotonic clock, in seconds."""
+        return self._clock.seconds()
 
     def notice(self) -> None:
         """Called when the kernel reports a change in the repository: read it soon."""
@@ -135,28 +156,37 @@ class Reconciler:
         return [it.host for it in self.held.values() if it.stage is not Stage.FAILED]
 
     async def stop(self) -> None:
-        """Read no more, and begin nothing more; end the thread.  The caller stops `hosts`."""
+        """Read no more, and begin nothing more; end the threads.  The caller stops `hosts`."""
         self._stopping = True
         if self._poll is not None and self._poll.active():
             self._poll.cancel()
-        if self._thread is not None:
-            self._thread.stop()  # a read that is under way may take long: the stop does not wait
+        for thread in (self._thread, self._hashing):
+            if thread is not None:
+                thread.stop()  # what is under way may take long: the stop does not wait
 
     # Reading the disk.
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, *, checked: bool = False) -> None:
+        """*checked*: a check has ended, so that this read has its result."""
         self._noticed = False
         try:
-            self.disk = await self._on_thread(self.repository.read)
+            self.disk = await _on_thread(self._thread, self.repository.read)
         except ModelError as error:
             if str(error) != self._problem:
                 _log.warn("{error}; what is served stays", error=error)
             self._problem = str(error)
         else:
+            if self._problem:
+                _log.info("the repository is read again; before: {error}", error=self._problem)
             self._problem = ""
+            self._disk_log.update(self.disk, self.repository.ignored)
+        finally:
+            if checked:
+                self._checking = False
         if self._stopping:
             return
         self._log_notes()
+        self.on_read(None if self._problem else self.disk.keys())
         self._forget_failures()
         self._set_weights()
         self._act()
@@ -186,12 +216,9 @@ class Reconciler:
         ensureDeferred(self.refresh()).addErrback(self._poll_failed)
 
     def _poll_failed(self, failure: Failure) -> None:
-        _log.failure("the repository was not read", failure)
         if not self._stopping:
+            _log.failure("the repository was not read", failure)
             self._schedule(POLL_SECONDS)
-
-    async def _on_thread(self, call: Callable[[], T]) -> T:
-        return call() if self._thread is None else await self._thread.call(call)
 
     def _forget_failures(self) -> None:
         """Forget failures of revisions that are gone or are to be tried again."""
@@ -222,9 +249,11 @@ class Reconciler:
         self._acting = True
         try:
             while not self._stopping:
-                self.routing.update(self.disk, self.held)
+                self.routing.update(self.disk, self.held, self.seconds())
                 held = [it.held for it in self.held.values()]
-                action = next_action(self.disk, held, self.routing.labels)
+                # While the disk cannot be read, the result of a check is not known.
+                checking = self._checking or bool(self._problem)
+                action = next_action(self.disk, held, self.routing.labels, checking=checking)
                 if action is None:
                     break
                 self._begin(action)
@@ -234,15 +263,20 @@ class Reconciler:
 
     def _begin(self, action: Action) -> None:
         revision = action.revision
-        if action.step is Step.LOAD:
+        if action.step in (Step.CHECK, Step.LOAD):
             model = self.disk[revision.name]
             version = next(it for it in model.versions if it.version == revision.version)
+            if action.step is Step.CHECK:
+                self._checking = True
+                ensureDeferred(self._check(version)).addErrback(self._poll_failed)
+                return
             loaded = Loaded(
                 revision,
                 Stage.LOADING,
                 model,
                 version,
                 self._make_host(model, version, not self._models.starting),
+                self.seconds(),
             )
             self.held[revision] = loaded
             self._run(loaded, self._load(loaded))
@@ -278,8 +312,18 @@ class Reconciler:
         else:
             loaded.stage = Stage.DRAINED if loaded.stage is Stage.DRAINING else Stage.FAILED
 
+    async def _check(self, version: VersionOnDisk) -> None:
+        """Compute the hashes of *version*, while the disk is read as before."""
+        try:
+            await _on_thread(self._hashing, lambda: self.repository.check(version))
+        except BaseException:
+            self._checking = False
+            raise
+        await self._reading.run(lambda: ensureDeferred(self._refresh(checked=True)))
+
     async def _load(self, loaded: Loaded) -> None:
         revision, before = loaded.revision, resident_bytes()
+        long_load = self._clock.callLater(LONG_LOAD_SECONDS, self._warn_of_long_load, loaded)
         try:
             replaced = [
                 it for it in self.held.values() if it.revision.name == revision.name and it.memory
@@ -297,17 +341,27 @@ class Reconciler:
             loaded.memory = max(0, resident_bytes() - before)
             loaded.stage = Stage.LOADED
             return
+        finally:
+            if long_load.active():
+                long_load.cancel()
         # Not in the except block: the traceback refers to what was loaded.
         await self._load_failed(loaded)
+
+    def _warn_of_long_load(self, loaded: Loaded) -> None:
+        _log.warn(
+            "{name}: {long}; other loads wait for it",
+            name=loaded.full_name,
+            long=loaded.long_load(self.seconds()),
+        )
 
     def _reason(self, error: Exception, loaded: Loaded) -> str:
         """Return why *loaded* is not served; called while *error* is handled."""
         if isinstance(error, ModelError):
-            return str(error)
+            return self.repository.relative(str(error))
         if not self._stopping:
             _log.failure("{name} failed to load", name=loaded.full_name)
         first_line, _, _ = str(error).partition("\n")
-        return f"the start failed: {first_line}"
+        return f"the start failed: {self.repository.relative(first_line)}"
 
     async def _load_failed(self, loaded: Loaded) -> None:
         """Free what was loaded."""
@@ -318,14 +372,17 @@ class Reconciler:
         loaded.stage = Stage.FAILED
         self._forget_failures()  # its serving.toml may have changed meanwhile
         if self.repository.changes:
+            serving = self.routing.traffic_of(loaded.revision.name).serving
             _log.error(
-                "{name} is not served: {reason}",
+                "the new files of {name} failed, the old ones are served: {reason}"
+                if loaded.revision.version in serving
+                else "{name} is not served: {reason}",
                 name=loaded.full_name,
                 reason=loaded.reason,
             )
 
     async def _drained(self, loaded: Loaded) -> None:
-        self.routing.update(self.disk, self.held)
+        self.routing.update(self.disk, self.held, self.seconds())
         await loaded.host.stop()
         loaded.stage = Stage.DRAINED
 
@@ -338,7 +395,7 @@ class Reconciler:
         """Fire the Deferred of `start` if nothing is under way and a model is served."""
         if self._ready is None or self._ready.called or self._stopping:
             return
-        if any(it.is_under_way for it in self.held.values()):
+        if self._checking or any(it.is_under_way for it in self.held.values()):
             return
         failed = [it.reason for it in self.held.values() if it.stage is Stage.FAILED]
         if self._models.names:
@@ -349,8 +406,13 @@ class Reconciler:
         else:
             problems = [it.problem for it in self.disk.values() if it.problem]
             reasons = failed or problems or ["the repository holds no complete version"]
-            reason = self._problem or reasons[-1]
+            reason = self.repository.relative(self._problem) or reasons[-1]
             line = f"no model is ready yet: {reason}"
             if line != self._last_progress:
                 self._last_progress = line
                 self._on_progress(line)
+
+
+async def _on_thread(thread: ModelThread | None, call: Callable[[], T]) -> T:
+    """Return what *call* returns on *thread*; without one, on this thread."""
+    return call() if thread is None else await thread.call(call)

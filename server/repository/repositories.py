@@ -5,7 +5,8 @@ Either is a `Repository`, so that one way leads from it to served models.  `read
 the loaders block on the disk: they run on a thread of their own.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +20,7 @@ from model.repository.snapshot import ModelOnDisk, RepositoryReader, Snapshot, V
 from server.model_loading import Loader, load_model
 from server.settings.table import DEFAULT_MODEL_NAME, Settings
 
-#: Name and version of the one model that options name, before it is loaded and states its own.
+#: Name and version of the one model that options name, until it is loaded and states its own.
 ONE_MODEL, ONE_VERSION = "model", 1
 
 
@@ -29,8 +30,18 @@ class Repository(Protocol):
     #: Whether it may change while the server runs.
     changes: bool
 
+    @property
+    def ignored(self) -> Set[str]:
+        """The names that the last read has ignored."""
+
     def read(self) -> Snapshot:
         """Return what is there now; raises `ModelError` if it cannot be read."""
+
+    def check(self, version: VersionOnDisk) -> None:
+        """Compute the hashes of *version* for the next read; on another thread than `read`."""
+
+    def relative(self, text: str) -> str:
+        """Return *text* for clients: paths in the repository do not show where it is."""
 
     def settings_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Settings:
         """Return the settings with which *version* of *model* is served."""
@@ -43,6 +54,7 @@ class OneModel:
     """The model that *settings* name, or the default model; *load* loads it."""
 
     changes = False
+    ignored: Set[str] = frozenset()
 
     def __init__(self, settings: Settings, load: Loader) -> None:
         self._settings = settings
@@ -53,6 +65,13 @@ class OneModel:
         version = VersionOnDisk(ONE_VERSION, Path(), stamp="", size=0, complete=True)
         model = ModelOnDisk(ONE_MODEL, (version,), ServingFacts(), serving_stamp="")
         return {ONE_MODEL: model}
+
+    def check(self, version: VersionOnDisk) -> None:
+        """Do nothing: the version has no manifest."""
+
+    def relative(self, text: str) -> str:
+        """Return *text*: the user has named the path."""
+        return text
 
     def settings_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Settings:
         """Return the settings of the server."""
@@ -85,6 +104,24 @@ class FolderRepository:
     def read(self) -> Snapshot:
         """Return what the folders hold now."""
         return self.reader.read()
+
+    @property
+    def ignored(self) -> Set[str]:
+        """The names that the last read has ignored, as paths below the folder."""
+        return self.reader.ignored
+
+    def check(self, version: VersionOnDisk) -> None:
+        """Compute the hashes of *version* for the next read; on another thread than `read`."""
+        self.reader.check(version)
+
+    def relative(self, text: str) -> str:
+        """Return *text* with paths below the folders, and these folders by their names alone."""
+        # The longest first: one may be within another.
+        for base in sorted(self.places.bases, key=lambda it: len(str(it)), reverse=True):
+            if base.name:
+                root = rf"(?<![\w./-]){re.escape(str(base))}"
+                text = re.sub(rf"{root}(?![\w.-])", base.name, re.sub(f"{root}/", "", text))
+        return text
 
     def settings_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Settings:
         """Return the settings of the server, with the path and what serving.toml sets."""

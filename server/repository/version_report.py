@@ -7,7 +7,7 @@ Reads the state of a `Reconciler` and changes nothing.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from model.repository.snapshot import ModelOnDisk
+from model.repository.snapshot import CHECKING, ModelOnDisk
 from model.repository.version_policy import Revision, Stage, Traffic, revision_of, wanted
 from server.repository.loaded import Loaded
 from server.repository.reconciler import Reconciler
@@ -29,7 +29,7 @@ class VersionReport:
 
     version: str
     state: str  #: as in `_STATES`, "incomplete", "waiting" (to be loaded) or "not served"
-    reason: str = ""  #: why it is incomplete or failed
+    reason: str = ""  #: why it is incomplete, waits or failed; how long it is loading, if long
     labels: tuple[str, ...] = ()  #: those whose requests it answers
 
 
@@ -76,7 +76,13 @@ def _report(reconciler: Reconciler, name: str) -> ModelReport:
         versions=tuple(
             VersionReport(
                 shown(number),
-                *_state(model, [it for it in own if it.revision.version == number], want, number),
+                *_state(
+                    model,
+                    [it for it in own if it.revision.version == number],
+                    want,
+                    number,
+                    reconciler.seconds(),
+                ),
                 tuple(sorted(label for label, it in traffic.labels.items() if it == number)),
             )
             for number in sorted(numbers, reverse=True)
@@ -85,7 +91,7 @@ def _report(reconciler: Reconciler, name: str) -> ModelReport:
         labels={label: str(it) for label, it in (model.serving.labels if model else {}).items()},
         weight=model.serving.weight if model is not None else 1.0,
         problem=_problem(model, traffic),
-        notes=model.notes if model is not None else (),
+        notes=tuple(reconciler.repository.relative(it) for it in model.notes) if model else (),
     )
 
 
@@ -102,10 +108,10 @@ def _problem(model: ModelOnDisk | None, traffic: Traffic) -> str:
 
 
 def _state(
-    model: ModelOnDisk | None, revisions: list[Loaded], want: set[Revision], number: int
+    model: ModelOnDisk | None, revisions: list[Loaded], want: set[Revision], number: int, now: float
 ) -> tuple[str, str]:
     """
-    Return the state of the version *number* of *model*, and its reason.
+    Return the state of the version *number* of *model* at *now*, and its reason.
 
     *revisions* are those of the version, *want* are the wanted ones of the model.
     """
@@ -114,10 +120,12 @@ def _state(
     if serving is not None:
         return "serving", f"its new files failed: {failed}" if failed else ""
     if revisions:
-        return _STATES[revisions[0].stage], failed
+        return _STATES[revisions[0].stage], failed or revisions[0].long_load(now)
     on_disk = next((it for it in model.versions if it.version == number), None) if model else None
     if model is None or on_disk is None:
         return "not served", ""
     if not on_disk.complete:
         return "incomplete", on_disk.reason
-    return ("waiting" if revision_of(model, on_disk) in want else "not served"), ""
+    if revision_of(model, on_disk) not in want:
+        return "not served", ""
+    return "waiting", "" if on_disk.checked else CHECKING

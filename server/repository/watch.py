@@ -2,10 +2,10 @@
 Notice changes of a repository at once, where the kernel reports them (inotify).
 
 Without these notices, as on a network file system, changes are found when the repository is read
-the next time.  Everything here runs on the reactor thread.
+the next time.  Everything here runs on the reactor thread and lists no folder, which may hang.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from twisted.internet.inotify import (
     IN_CLOSE_WRITE,
     IN_CREATE,
     IN_DELETE,
-    IN_ISDIR,
     IN_MOVED_FROM,
     IN_MOVED_TO,
     INotify,
@@ -23,20 +22,31 @@ from twisted.logger import Logger
 from twisted.python._inotify import INotifyError  # Twisted exports it nowhere else
 from twisted.python.filepath import FilePath
 
-from model.errors import ModelError
 from model.repository.model_places import ModelPlaces
 
 _log = Logger()
 
-_EVENTS = IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE
+_ADDED = IN_CREATE | IN_MOVED_TO
+_EVENTS = _ADDED | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE
+
+
+class _Notices(INotify):
+    """
+    An INotify that goes on when one of its folders is deleted.
+
+    Twisted closes it then, and the notices of other folders would be lost until the next one.
+    """
+
+    def loseConnection(self) -> None:
+        """Called when a folder that it watches is deleted: do nothing."""
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        super().loseConnection()  # type: ignore[no-untyped-call]  # Twisted's
 
 
 class RepositoryWatch:
-    """
-    Watches the folders of the models of a repository, and the folder in which new ones appear.
-
-    The models that a model config file lists are those of the start.
-    """
+    """Watches the folder in which new models appear, if there is one, and those of the models."""
 
     def __init__(
         self,
@@ -51,35 +61,65 @@ class RepositoryWatch:
         self._reactor = reactor
         self._renamed = renamed
         self._notice = notice
-        self._inotify: INotify | None = None
+        self._inotify: _Notices | None = None
+        self._folders: set[Path] = set()
+        self._refusal = ""  # the last one of the kernel
 
-    def start(self) -> None:
-        """Begin to watch; if the kernel refuses, log that and do nothing."""
+    def follow(self, names: Collection[str] | None) -> None:
+        """
+        Called after each read of the repository, with the *names* of its models.
+
+        Begins to watch unless these folders are watched already.  If the kernel refuses, that is
+        logged, and tried again at the next call.  None: the repository cannot be read, and perhaps
+        has another folder afterwards.
+        """
+        if names is None:
+            self.stop()
+            return
+        folders = set()
+        for name in names:
+            with suppress(KeyError):  # a read that is under way may find it no longer
+                folders.add(self._places.folder_of(name))
+        if self._folders != folders or self._inotify is None:
+            self._folders = folders
+            self._start()
+
+    def _start(self) -> None:
+        """Watch these folders; what was noticed until then is not lost."""
+        last, self._inotify = self._inotify, None
+        self._watch()
+        if last is not None:
+            last.doRead()  # type: ignore[no-untyped-call]  # Twisted's
+            last.close()
+
+    def _watch(self) -> None:
         try:
-            inotify = self._inotify = INotify(self._reactor)
+            self._inotify = _Notices(self._reactor)  # type: ignore[no-untyped-call]  # Twisted's
+            inotify: INotify = self._inotify
             inotify.startReading()
             if self._places.root is not None:
-                self._follow(inotify, self._places.root)
-            for place in self._places.find().values():
-                # A folder that is gone since, or that cannot be read.
-                with suppress(OSError, INotifyError):
-                    if place.folder.is_dir():
-                        self._follow(inotify, place.folder)
-        except (OSError, INotifyError, ModelError) as error:
-            _log.info(
-                "changes in {name} are found by polling: {error}",
-                name=self._places.name,
-                error=error,
-            )
+                path = FilePath(str(self._places.root))
+                inotify.watch(path, _EVENTS, callbacks=[self._changed])
+        except (OSError, INotifyError) as error:
+            if str(error) != self._refusal:
+                _log.info(
+                    "changes in {name} are found by polling: {error}",
+                    name=self._places.name,
+                    error=error,
+                )
+            self._refusal = str(error)
             self.stop()
-
-    def _follow(self, inotify: INotify, folder: Path) -> None:
-        inotify.watch(FilePath(str(folder)), _EVENTS, callbacks=[self._changed])
+            return
+        self._refusal = ""
+        for folder in self._folders:
+            # A folder that is gone since, or that cannot be read.
+            with suppress(OSError, INotifyError):
+                inotify.watch(FilePath(str(folder)), _EVENTS, callbacks=[self._changed])
 
     def stop(self) -> None:
         """Watch no longer."""
         if self._inotify is not None:
-            self._inotify.loseConnection()
+            self._inotify.close()
             self._inotify = None
 
     def _changed(self, watch: object, path: FilePath[bytes], events: int) -> None:
@@ -87,13 +127,14 @@ class RepositoryWatch:
         changed = Path(path.asTextMode().path)
         if events & IN_MOVED_TO:
             self._renamed(changed)
-        if events & IN_ISDIR and changed.parent == self._places.root:
-            # Twisted would keep the watch of a folder that is gone, and watch no new one there.
+        if self._places.root in (changed, changed.parent) and not events & IN_CLOSE_WRITE:
+            # Also called for a folder that is deleted itself: the target of a link, or the root.
+            # Twisted would keep the watch of a folder or link that is gone, and watch no new one.
             # Not in this callback: Twisted may remove a watch after it.
+            (self._folders.add if events & _ADDED else self._folders.discard)(changed)
             self._reactor.callLater(0, self._restart)
         self._notice()
 
     def _restart(self) -> None:
         if self._inotify is not None:
-            self.stop()
-            self.start()
+            self._start()

@@ -1,6 +1,6 @@
 """A repository that the test changes, and the models in memory, on threads that the test steps."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,13 +42,23 @@ class FakeRepository:
         self.opened: list[FakeRunner] = []
         self._spend = spend
         self._writes = 0
+        self.ignored: Set[str] = frozenset()
+        self.checks: list[str] = []  #: the stamps, in the order of their checks
 
     def put(
-        self, name: str, version: int, stamp: str, *, complete: bool = True, size: int = 0
+        self,
+        name: str,
+        version: int,
+        stamp: str,
+        *,
+        complete: bool = True,
+        checked: bool = True,
+        size: int = 0,
+        reason: str = "",
     ) -> None:
         """Write the files of a version, in the place of those that there were."""
         model = self.disk.get(name) or ModelOnDisk(name, (), ServingFacts(), "")
-        new = VersionOnDisk(version, Path(stamp), stamp, size, complete)
+        new = VersionOnDisk(version, Path(stamp), stamp, size, complete, checked, reason)
         others = [it for it in model.versions if it.version != version]
         ordered = sorted([*others, new], key=lambda it: it.version)
         self.disk[name] = replace(model, versions=tuple(ordered))
@@ -64,6 +74,17 @@ class FakeRepository:
         if self.error is not None:
             raise self.error
         return dict(self.disk)
+
+    def check(self, version: VersionOnDisk) -> None:
+        """Record, and let the hashes be true from the next read on."""
+        self.checks.append(version.stamp)
+        for name, model in self.disk.items():
+            versions = [replace(it, checked=True) if it == version else it for it in model.versions]
+            self.disk[name] = replace(model, versions=tuple(versions))
+
+    def relative(self, text: str) -> str:
+        """Return *text* without the path of the repository."""
+        return text.replace("/srv/models/", "")
 
     def settings_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Settings:
         """Return the defaults."""

@@ -298,6 +298,7 @@ class SteppedThreads:
     def __init__(self) -> None:
         self.started: list[ModelThread] = []
         self.ended: list[ModelThread] = []
+        self.hung: set[str] = set()  #: the names of threads that do no job
         self._queues: dict[ModelThread, JobQueue] = {}
 
     def __call__(
@@ -327,7 +328,7 @@ class SteppedThreads:
     def step(self) -> bool:
         """Let each thread do all its jobs; return whether there were any."""
         worked = False
-        for thread in self.running:
+        for thread in [it for it in self.running if it.name not in self.hung]:
             while thread not in self.ended and not self._queues[thread].empty():  # type: ignore[attr-defined]  # SimpleQueue
                 worked = True
                 if not thread.step():

@@ -83,7 +83,7 @@ def test_each_of_many_connections_gets_the_answers_of_the_versions_that_it_asks_
 
 #: Paths, and what the message of the 404 states.
 MISSING = [
-    ("/", "several models are served, post to /models/NAME; there are: adder, jpegs, keras"),
+    ("/", "the request names no model, post to /models/NAME; there are: adder, jpegs, keras"),
     ("/models/nothing", "no model 'nothing' is served; there are: adder, jpegs, keras"),
     ("/models/keras/versions/7", "no version '7' of keras; there are: 1, 2"),
     ("/models/keras/labels/beta", "no label 'beta' of keras; there are: stable"),
