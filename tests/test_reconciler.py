@@ -13,7 +13,7 @@ from model.repository.model_places import RepositoryUnavailable
 from model.repository.serving_toml import ServingFacts
 from model.repository.snapshot import ModelOnDisk
 from server.models import ModelNotReady, UnknownModel
-from server.repository.reconciler import NOTICE_SECONDS, POLL_SECONDS
+from server.repository.polling import NOTICE_SECONDS, POLL_SECONDS
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
 from tests.fakes.server import Log
 from tests.fakes.threads import kinds, outcomes

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from model.errors import ModelError
-from server.repository.reconciler import POLL_SECONDS
+from server.repository.polling import POLL_SECONDS
 from server.repository.version_report import VersionReport, find_report, report_models
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
 from tests.fakes.server import Log

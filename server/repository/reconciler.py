@@ -8,7 +8,6 @@ computing hashes and loading.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from math import inf
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, ensureDeferred
@@ -37,19 +36,12 @@ from server.repository.disk_log import DiskLog
 from server.repository.loaded import LONG_LOAD_SECONDS, Loaded
 from server.repository.memory_check import check_memory
 from server.repository.model_routing import ModelRouting
+from server.repository.polling import NOTICE_SECONDS, POLL_SECONDS, seconds_to_next_read
 from server.repository.repositories import Repository
-from server.settings.option import printable
 
 _log = Logger()
 
 T = TypeVar("T")
-
-#: Seconds between two reads of a repository that may change.
-POLL_SECONDS = 2.1
-
-#: Seconds from a notice of the kernel until the repository is read: many come together.
-NOTICE_SECONDS = 0.05
-
 
 #: Returns the host, not started, of a version of a model; True: other models take requests.
 MakeHost = Callable[[ModelOnDisk, VersionOnDisk, bool], ModelHost]
@@ -104,7 +96,6 @@ class Reconciler:
         self._problem = ""  #: why the last read failed
         self._last_progress = ""
         self._poll_seconds = poll_seconds
-        self._noted: set[str] = set()  # the notes that were logged
 
     # Start and stop.
 
@@ -185,27 +176,16 @@ class Reconciler:
                 self._checking = False
         if self._stopping:
             return
-        self._log_notes()
         self.on_read(None if self._problem else self.disk.keys())
         self._forget_failures()
         self._set_weights()
         self._act()
-        if self.repository.changes and not (self._poll_seconds == inf and self._is_complete):
-            poll_seconds = POLL_SECONDS if self._poll_seconds == inf else self._poll_seconds
-            self._schedule(min(NOTICE_SECONDS, poll_seconds) if self._noticed else poll_seconds)
-
-    @property
-    def _is_complete(self) -> bool:
-        """Whether the start has ended, and all versions on disk are complete."""
-        ended = self._ready is not None and self._ready.called
-        return ended and all(it.complete for each in self.disk.values() for it in each.versions)
-
-    def _log_notes(self) -> None:
-        """Log what the files of another server state without effect, each note once."""
-        for note in [note for model in self.disk.values() for note in model.notes]:
-            if note not in self._noted:
-                self._noted.add(note)
-                _log.info("{note}", note=printable(note))
+        is_ready = self._ready is not None and self._ready.called
+        seconds = seconds_to_next_read(
+            self.disk, self._poll_seconds, is_ready=is_ready, noticed=self._noticed
+        )
+        if self.repository.changes and seconds is not None:
+            self._schedule(seconds)
 
     def _schedule(self, seconds: float) -> None:
         if self._poll is not None and self._poll.active():

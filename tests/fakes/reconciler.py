@@ -15,7 +15,8 @@ from server.inference import Inference
 from server.model_host import ModelHost, stop_serving
 from server.model_loading import Loader
 from server.models import Models, Versions
-from server.repository.reconciler import POLL_SECONDS, Reconciler
+from server.repository.polling import POLL_SECONDS
+from server.repository.reconciler import Reconciler
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner
 from tests.fakes.model_host import IMAGE, ModelHostHarness
