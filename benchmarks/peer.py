@@ -4,8 +4,8 @@
 Runs the whole server, with a dialect of its own unless `--dialect native` is given.  The null model
 answers any body with its length in bytes, ``{"n": 1024}``.  The net, a frozen graph from ``images``
 to ``scores``, takes an image or the raw numbers of one row, and answers ``{"classes": [...],
-"scores": [...]}``, the five best first.  ``TENSORFERRY_*`` variables are settings, as for
-``tensorferry serve``.
+"scores": [...]}``, the five best first.  The table, a Keras file, needs the dialect native.
+``TENSORFERRY_*`` variables are settings, as for ``tensorferry serve``.
 """
 
 import os
@@ -113,10 +113,11 @@ def dialect_of(
 @click.command()
 @click.option("--port", envvar="PEER_PORT", default="8000", help="The port on 127.0.0.1.")
 @click.option(
-    "--model", envvar="PEER_MODEL", default="null", type=click.Choice(["null", "net"]),
+    "--model", envvar="PEER_MODEL", default="null", type=click.Choice(["null", "net", "table"]),
     help="The model.",
 )  # fmt: skip
 @click.option("--graph", envvar="PEER_GRAPH", type=Path, help="The frozen graph of the net.")
+@click.option("--table", envvar="PEER_TABLE", type=Path, help="The Keras file of the table.")
 @click.option(
     "--dialect", "spoken", envvar="PEER_DIALECT", default="peers",
     type=click.Choice(["peers", "native"]), help="That of the compared servers, or that of users.",
@@ -125,23 +126,33 @@ def dialect_of(
     "--timeout-ms", envvar="PEER_TIMEOUT_MS", default=0.0, type=click.FloatRange(min=0),
     help="The timeout of requests without X-Request-Timeout-Ms; 0: none.",
 )  # fmt: skip
-def main(port: str, model: str, graph: Path | None, spoken: str, timeout_ms: float) -> None:
+def main(
+    port: str, model: str, graph: Path | None, table: Path | None, spoken: str, timeout_ms: float
+) -> None:
     """Serve a model until a signal ends it; each option may be a PEER_... variable instead."""
     net = model == "net"
     if net and graph is None:
         raise click.UsageError("--model net needs --graph")
+    if model == "table" and (table is None or spoken != "native"):
+        raise click.UsageError("--model table needs --table and --dialect native")
     default_timeout = str(timeout_ms / 1e3) if timeout_ms else "none"
     given = {"port": port, "default_timeout": default_timeout}
     if net:
         given |= {"graph": str(graph), **NET}
+    elif model == "table":
+        given |= {"model": str(table)}
     try:
         settings = resolve(given, os.environ).settings
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
+    load: Loader
+    dialect = NATIVE
     if net:
         # The interpolation of the other servers.
-        load: Loader = partial(load_model, resample=Resample.BILINEAR)
+        load = partial(load_model, resample=Resample.BILINEAR)
         dialect = dialect_of(net_feed, write_best, is_row)
+    elif model == "table":
+        load = load_model
     else:
         load = load_null
         dialect = dialect_of(null_feed, write_length)

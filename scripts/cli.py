@@ -74,7 +74,7 @@ def serve(command_line: CommandLine, check_config: bool) -> None:
         return
     from server.process.run import run  # noqa: PLC0415 - imports the reactor and Klein
 
-    sys.exit(run(resolved.settings))
+    sys.exit(run(resolved.settings, notes=resolved.notes))
 
 
 main.add_command(classify)

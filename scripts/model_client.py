@@ -58,6 +58,7 @@ class Model:
     default_version: str | None
     weight: float
     problem: str  #: with its folder or serving.toml; empty if there is none
+    notes: tuple[str, ...]  #: what files of another server state without effect
     versions: tuple[ModelVersion, ...]  #: the newest first
     data: Mapping[str, Any]  #: the JSON object of the answer
 
@@ -248,6 +249,7 @@ def _parse_model(data: Any) -> Model:  # Any: a JSON value
         default_version=None if default is None else _expect(str, default),
         weight=float(data["weight"]),
         problem=_expect(str, data["problem"]),
+        notes=tuple(_expect(str, note) for note in _expect(list, data["notes"])),
         versions=tuple(_parse_version(version) for version in _expect(list, data["versions"])),
         data=data,
     )

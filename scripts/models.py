@@ -279,6 +279,8 @@ def _print_model(model: "Model", as_json: bool) -> None:
     click.echo(f"default version: {default}")
     if model.problem:
         click.echo(printable(f"problem: {model.problem}"))
+    for note in model.notes:
+        click.echo(printable(f"note: {note}"))
     click.echo()
     _print_versions([model])
 

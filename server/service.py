@@ -114,6 +114,7 @@ class InferenceService(Service):
             make_host=self._host,
             prove=self._prove,
             on_progress=self._progress,
+            poll_seconds=settings.poll_interval,
         )
         self.heartbeat = Heartbeat(
             self.clock,
@@ -147,7 +148,7 @@ class InferenceService(Service):
         if not isinstance(repository, FolderRepository):
             return None
         return RepositoryWatch(
-            repository.root,
+            repository.places,
             self._reactor,
             renamed=repository.reader.renamed,
             notice=self.reconciler.notice,
@@ -201,7 +202,7 @@ class InferenceService(Service):
         )
         tfserving = TFServingAPI(
             self.models,
-            self._changes.reports,
+            self._changes,
             self.pool,
             max_bytes=self.connections.limits.max_body,
             seconds=self.clock.seconds,

@@ -44,6 +44,19 @@ SAMPLES = {
     "models": Sample(
         "served", '"served"', Path("served"), ("missing", "graph.pb", "nul\0"), ('"missing"', "1")
     ),
+    "model_base_path": Sample(
+        "served", '"served"', Path("served"), ("missing", "graph.pb", "nul\0"), ('"missing"', "1")
+    ),
+    "model_name": Sample(
+        "my-model_1.0", '"my-model_1.0"', "my-model_1.0", ("a b", "a/b", ".."), ('""', "1")
+    ),
+    "model_config_file": Sample(
+        "models.config",
+        '"models.config"',
+        Path("models.config"),
+        ("missing", ".", "wrong.config"),
+        ('"missing"', "1", '"wrong.config"'),
+    ),
     "labels": Sample("labels.txt", '"labels.txt"', Path("labels.txt"), *_BAD_FILES),
     "signature": Sample(
         "serving_default",
@@ -90,6 +103,9 @@ SAMPLES = {
         ("admin", "8080", ":80"),
         ("[]", "8080"),
     ),
+    "poll_interval": Sample(
+        "once", '"once"', inf, (*_BAD_POSITIVE[0], "never"), ("0", "true", "nan", '"soon"')
+    ),
     "drain_delay": Sample("5", "5", 5.0, *_BAD_DELAYS),
     "access_log": Sample("On", "true", True, ("maybe", "2"), ('"true"', "1")),
 }
@@ -100,6 +116,8 @@ def write_sample_files(folder: Path) -> None:
     folder.joinpath("served").mkdir(exist_ok=True)
     for name in ("graph.pb", "labels.txt", "token"):
         folder.joinpath(name).write_bytes(b"x")
+    folder.joinpath("models.config").write_text("model_config_list {}")
+    folder.joinpath("wrong.config").write_text("model_config_list {")
 
 
 def with_needed(name: str) -> Iterator[Option[object]]:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.peers.bodies import BODIES, v2_binary
-from benchmarks.peers.launch import HERE, PORT, Peer, PeerError, read_peers
+from benchmarks.peers.launch import HERE, PORT, Peer, PeerError, has_scores, read_peers
 from benchmarks.peers.processes import ProcessTree
 from benchmarks.peers.rounds import Comparison, Plan
 from benchmarks.peers.run import main, plan_of
@@ -75,9 +75,40 @@ def test_a_path_may_differ_for_a_payload() -> None:
 @pytest.mark.parametrize("name", BODIES)
 def test_a_body_holds_the_payload(name: str) -> None:
     """As it is, or in base64."""
-    headers, body = BODIES[name](b"payload", "jpeg")
+    headers, body = BODIES[name](b"[1, 2.5]", "jpeg")
     assert "Content-Type" in headers
-    assert b"payload" in body or base64.b64encode(b"payload") in body
+    assert b"[1, 2.5]" in body or base64.b64encode(b"[1, 2.5]") in body
+
+
+@pytest.mark.parametrize("name", ["tensorferry", "tensorferry_v1", "tensorferry_v2", "mosec"])
+def test_a_row_is_sent_in_the_form_that_the_server_takes(name: str) -> None:
+    """A list of one row, or the flat numbers and their shape."""
+    (peer,) = read_peers(name)
+    assert peer.serves("table")
+    _, body = BODIES[peer.spec.get("body_row", peer.spec.get("body"))](b"[1, 2.5]", "row")
+    content = json.loads(body)
+    (value,) = content.values()
+    if name == "tensorferry_v2":
+        (tensor,) = value
+        assert (tensor["shape"], tensor["data"]) == ([1, 2], [1, 2.5])
+    else:
+        assert value == [[1, 2.5]]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"outputs":[[0.25,0.5]]}', True),
+        ('{"outputs":{"y":[[0.250001,0.4999999]]}}', True),
+        ('{"shape":[1,2],"data":[0.25,5e-1]}', True),
+        ('{"outputs":[[0.5,0.25]]}', False),
+        ('{"outputs":[["a"]],"x":[0.25]}', False),
+        ('{"error":"notfound"}', False),
+    ],
+)
+def test_scores_are_found_anywhere_in_an_answer(text: str, found: bool) -> None:
+    """To the last digits, which differ."""
+    assert has_scores(text, [0.25, 0.5]) is found
 
 
 def test_a_binary_tensor_follows_its_head() -> None:
@@ -116,6 +147,14 @@ def test_a_ratio_to_the_ceiling_is_taken_within_a_round() -> None:
         run("B", "x", 8, 0, rate=50.0), run("B", "x", 32, 0, rate=75.0),
     ]  # fmt: skip
     assert [row["ratio"] for row in rows("B", images) if row["server"] == "x"] == [0.5, 0.75]
+    tables = [
+        run("T", "tensorferry", 1, 0, rate=500.0), run("T", "tensorferry_v1", 64, 0, rate=3000.0),
+        run("T", "mosec", 1, 0, rate=400.0), run("T", "mosec", 64, 0, rate=2000.0),
+        run("T", "flask", 64, 0, rate=100.0),
+    ]  # fmt: skip
+    ratios = {(row["server"], row["point"]): row["ratio"] for row in rows("T", tables)}
+    assert ratios["tensorferry", "1"] == 0.25
+    assert (ratios["tensorferry_v1", "64"], ratios["mosec", "64"]) == (1.5, 1.0)
     figures = {"offered": 120.0, "goodput": 90.0, "sent": 1000, "refused": 200}
     (row,) = rows("C", [run("C", "x", 1.2, 0, **figures)])
     assert (row["point"], row["good_share"], row["refused_share"]) == ("120%", 0.75, 0.2)
@@ -150,7 +189,7 @@ def test_a_comparison_is_kept_with_commit_date_and_machine(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bench", "--workloads", "AX"], "no workload X"),
+        (["bench", "--workloads", "ATX"], "no workload X"),
         (["bench", "--peers", "wrong"], "no server wrong"),
         (["bench", "--shares", "60,many"], "expected whole numbers"),
         (["tune", "--workloads", "C"], "--workloads C needs --capacity"),

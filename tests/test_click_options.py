@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from server.settings.click_options import SettingsCommand, click_options
+from server.settings.click_options import FLAGS_HEADING, SettingsCommand, click_options
 from server.settings.option import Option
 from server.settings.sources import CommandLine
 from server.settings.table import GROUPS, OPTIONS
@@ -87,7 +87,7 @@ def test_the_help_page_shows_each_setting_once_in_its_group() -> None:
     """With its default; the spellings with underscores are hidden."""
     page = CliRunner().invoke(command([]), ["--help"], terminal_width=1000).output
     headings = [line.removesuffix(":") for line in page.splitlines() if line.endswith(":")]
-    assert headings == [*GROUPS, "Other"]
+    assert headings == [*GROUPS, FLAGS_HEADING, "Other"]
     for option in OPTIONS:
         line = next(line for line in page.splitlines() if line.startswith(f"  {option.spelling} "))
         assert line.endswith(f"{option.explanation}  [default: {option.default}]")

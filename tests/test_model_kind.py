@@ -89,6 +89,19 @@ def test_a_certain_format_counts_before_the_name(
         assert find_model(tmp_path) == expected
 
 
+def test_a_version_of_triton_holds_its_model_under_a_name_of_triton(tmp_path: Path) -> None:
+    """The folder of the version holds the model.toml, also beside the folder of a SavedModel."""
+    folder = write(tmp_path / "1", "model.graphdef", "model.toml", data=GRAPH)
+    expected = ModelFiles(ModelKind.FROZEN_GRAPH, folder / "model.graphdef", folder)
+    assert find_model(folder) == expected
+    folder = write(tmp_path / "2", "model.savedmodel/saved_model.pb", data=SAVED)
+    expected = ModelFiles(ModelKind.SAVED_MODEL, folder / "model.savedmodel", folder)
+    assert find_model(folder) == expected
+    write(folder, "model.graphdef", data=GRAPH)
+    names = "'model.graphdef', 'model.savedmodel'"
+    assert refusal(folder) == f"holds 2 models; name one of {names}"
+
+
 WITH_VARIABLES = number(1, 1) + inner(2, META, inner(3, b"saver"))
 WHOLE = "a SavedModel is served from its whole folder: --model FOLDER"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"

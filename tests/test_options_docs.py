@@ -30,7 +30,14 @@ def read_back(text: str) -> Resolved:
 
 
 #: What cannot be given together with a model.
-REPOSITORY = {"models", "admin_token_file", "admin_listen"}
+REPOSITORY = {
+    "models",
+    "model_base_path",
+    "model_name",
+    "model_config_file",
+    "admin_token_file",
+    "admin_listen",
+}
 SAMPLED = {name: sample.text for name, sample in SAMPLES.items()}
 
 

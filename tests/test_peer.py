@@ -1,6 +1,7 @@
 """The server as one of the compared servers: benchmarks/peer.py."""
 
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -52,6 +53,28 @@ def test_a_timeout_is_the_servers_default(
     monkeypatch.setattr("benchmarks.peer.run", run)
     assert CliRunner().invoke(main, [], env=variables).exit_code == 0
     assert [settings.default_timeout for settings in served] == [default]
+
+
+def test_the_table_is_served_in_the_dialect_of_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a Keras file; without one, or with the dialect of the null model, there is no start."""
+    served: list[tuple[Settings, object]] = []
+
+    def run(settings: Settings, *, dialect: Dialect, **_: object) -> int:
+        served.append((settings, dialect))
+        return 0
+
+    monkeypatch.setattr("benchmarks.peer.run", run)
+    table, file = ["--model", "table"], tmp_path / "table.keras"
+    file.touch()
+    native = {"PEER_TABLE": str(file), "PEER_DIALECT": "native"}
+    assert CliRunner().invoke(main, table, env=native).exit_code == 0
+    ((settings, dialect),) = served
+    assert (settings.model, dialect) == (file, NATIVE)
+    for name in native:
+        result = CliRunner().invoke(main, table, env={**native, name: None})
+        assert (result.exit_code, "--model table needs" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize(("options", "native"), [([], False), (["--dialect", "native"], True)])

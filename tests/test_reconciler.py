@@ -1,5 +1,7 @@
 """A repository and the models in memory: server/repository/reconciler.py."""
 
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -7,10 +9,11 @@ from twisted.internet.defer import ensureDeferred
 
 from model.errors import ModelError
 from model.execution.warmup import WARMUP_WEIGHT
+from model.repository.model_places import RepositoryUnavailable
 from model.repository.serving_toml import ServingFacts
-from model.repository.snapshot import ModelOnDisk, RepositoryUnavailable
+from model.repository.snapshot import ModelOnDisk
 from server.models import ModelNotReady, UnknownModel
-from server.repository.reconciler import NOTICE_SECONDS, POLL_SECONDS
+from server.repository.polling import NOTICE_SECONDS, POLL_SECONDS
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
 from tests.fakes.server import Log
 from tests.fakes.threads import kinds, outcomes
@@ -296,6 +299,43 @@ def test_a_repository_that_cannot_be_read_changes_nothing(
         harness.repository.error = None
         put_and_poll(harness)
         assert harness.served() == "2"
+
+
+def test_a_repository_that_is_read_once_is_read_until_it_is_complete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Then a new version is not found, except by a change."""
+    harness = ReconcilerHarness(monkeypatch, poll_seconds=inf)
+    harness.repository.put("pets", 1, "a")
+    harness.repository.put("pets", 2, "b", complete=False)
+    with harness.stopping():
+        harness.start()
+        assert harness.served() == "1"
+        put_and_poll(harness)
+        assert harness.served() == "2"
+        harness.repository.put("pets", 3, "c")
+        harness.poll()
+        assert harness.served() == "2"
+        assert harness.clock.getDelayedCalls() == []
+        ensureDeferred(harness.reconciler.change(lambda: None))
+        harness.turn()
+        assert harness.served() == "3"
+
+
+def test_what_the_files_of_a_model_state_without_effect_is_logged_once(
+    harness: ReconcilerHarness, log: Log
+) -> None:
+    """And again when it is something else."""
+    disk = harness.repository.disk
+    with harness.stopping():
+        for note in ("one", "one", "two"):
+            disk["pets"] = replace(disk["pets"], notes=(f"{note} is ignored",))
+            if harness.reconciler.disk:
+                harness.poll()
+            else:
+                harness.start()
+        lines = [line for line in log.lines() if "is ignored" in line]
+        assert lines == ["one is ignored", "two is ignored"]
 
 
 def test_an_unexpected_error_of_a_read_is_logged_and_the_next_read_follows(

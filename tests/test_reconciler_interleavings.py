@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import ModelError
 from model.repository.version_policy import Stage
-from server.repository.reconciler import POLL_SECONDS
+from server.repository.polling import POLL_SECONDS
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
 from tests.fakes.server import Log
 from tests.fakes.threads import kinds, outcomes

@@ -8,6 +8,7 @@ import pytest
 from twisted.internet.defer import CancelledError, ensureDeferred
 
 from model.errors import ModelError
+from model.repository.model_places import BasePath, FolderOfModels, ModelConfigFile, ModelPlaces
 from model.repository.serving_toml import SERVING_TOML
 from model.repository.snapshot import RepositoryReader
 from server.http.error_statuses import HTTPError
@@ -27,8 +28,9 @@ class Folder(FolderRepository):
     """A folder whose versions are loaded by a `FakeRepository`; their stamps are their numbers."""
 
     def __init__(self, root: Path, fake: FakeRepository, seconds: Callable[[], float]) -> None:
-        reader = RepositoryReader(root, seconds=seconds, now=lambda: 2.0**40)
-        super().__init__(Settings(), root, reader=reader, load=load_model)
+        places = FolderOfModels(root)
+        reader = RepositoryReader(places, seconds=seconds, now=lambda: 2.0**40)
+        super().__init__(Settings(), places, reader=reader, load=load_model)
         self.settings_of = fake.settings_of  # type: ignore[method-assign]  # models without files
         self.loader_of = fake.loader_of  # type: ignore[method-assign]  # as above
 
@@ -280,6 +282,59 @@ def test_a_model_that_an_option_names_cannot_be_changed(monkeypatch: pytest.Monk
     changes = RepositoryChanges(harness.reconciler, harness.clock)
     (error,) = outcomes(ensureDeferred(changes.load("pets", None)))
     assert isinstance(error, HTTPError)
-    assert (error.status, str(error)) == (
-        409, "the model is named by an option: only --models can be changed"
-    )  # fmt: skip
+    options = "only those of --models and --model-base-path can be changed"
+    assert (error.status, str(error)) == (409, f"the model is named by an option: {options}")
+
+
+class Placed(Folder):
+    """The models at *places*."""
+
+    def __init__(
+        self, places: ModelPlaces, fake: FakeRepository, seconds: Callable[[], float]
+    ) -> None:
+        super().__init__(Path(), fake, seconds)
+        self.places = places
+        self.reader = RepositoryReader(places, seconds=seconds, now=lambda: 2.0**40)
+
+
+def placed(monkeypatch: pytest.MonkeyPatch, root: Path, places: ModelPlaces) -> Changed:
+    """Return a server of pets in the folder *root*, at *places*."""
+    changed = Changed(monkeypatch, root, None)
+    harness = changed.harness
+    changed.repository = Placed(places, harness.repository, harness.clock.seconds)
+    harness.reconciler.repository = changed.repository
+    return changed
+
+
+def test_the_model_of_a_base_path_is_changed_by_a_serving_toml_in_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its name is that of the option."""
+    changed = placed(monkeypatch, tmp_path, BasePath(tmp_path / "pets", "default"))
+    with changed.harness.stopping():
+        changed.harness.start()
+        changed.change(changed.changes.load("default", "1"))
+        assert changed.toml.read_text() == "versions = [1, 3]\n"
+        assert changed.state() == f"3:{S} 2:{N} 1:{S}"
+
+
+def test_the_models_of_a_model_config_file_are_changed_there_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each change is a conflict that names the file."""
+    path = tmp_path / "models.config"
+    path.write_text('model_config_list { config { name: "pets" base_path: "pets" } }')
+    changed = placed(monkeypatch, tmp_path, ModelConfigFile(path))
+    with changed.harness.stopping():
+        changed.harness.start()
+        for change in (
+            changed.changes.load("pets", "1"),
+            changed.changes.unload("pets", None),
+            changed.changes.label("pets", "stable", 1),
+        ):
+            with pytest.raises(HTTPError) as caught:
+                changed.change(change)
+            message = "models.config states which models are served: change it there"
+            assert (caught.value.status, str(caught.value)) == (409, message)
+        assert changed.state() == LATEST
+        assert not changed.toml.exists()

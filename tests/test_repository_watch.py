@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.internet.task import Clock
 
+from model.repository.model_places import FolderOfModels, ModelConfigFile, ModelPlaces
 from server.repository.watch import RepositoryWatch
 from tests.fakes.server import Log
 
@@ -31,14 +32,17 @@ class Reactor(Clock):
 class Watched:
     """A folder that is watched, with a model; the test lets the notices be read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, places: ModelPlaces | None = None) -> None:
         self.root = folder / "models"
         (self.root / "pets").mkdir(parents=True)
         self.reactor = Reactor()
         self.renamed: list[str] = []
         self.notices = 0
         self.watch = RepositoryWatch(
-            self.root, self.reactor, renamed=self._on_renamed, notice=self._on_notice
+            places or FolderOfModels(self.root),
+            self.reactor,
+            renamed=self._on_renamed,
+            notice=self._on_notice,
         )
 
     def _on_renamed(self, path: Path) -> None:
@@ -219,4 +223,26 @@ def test_a_repository_that_cannot_be_read_is_watched_again_afterwards(watched: W
     watched.follow()
     (watched.root / "pets" / "1").mkdir()
     assert watched.read()[0]
+    watched.watch.stop()
+
+
+def test_the_base_paths_of_models_are_watched(tmp_path: Path) -> None:
+    """Those that are there at the start, wherever they are."""
+    for name in ("a", "b"):
+        (tmp_path / name / "models" / name).mkdir(parents=True)
+    path = tmp_path / "models.config"
+    models = [
+        f'config {{ name: "{name}" base_path: "{name}/models/{name}" }}' for name in ("a", "b", "c")
+    ]
+    path.write_text(f"model_config_list {{ {' '.join(models)} }}")
+    places = ModelConfigFile(path)
+    watched = Watched(tmp_path / "c", places)
+    watched.root = tmp_path
+    watched.watch.follow(places.find().keys())
+    for name in ("a", "b"):
+        folder = tmp_path / name / "models" / name
+        (folder / "1.tmp").mkdir()
+        watched.read()
+        (folder / "1.tmp").rename(folder / "1")
+        assert watched.read() == (True, [f"{name}/models/{name}/1"])
     watched.watch.stop()

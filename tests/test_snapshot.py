@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 
 from model.repository.cache import CacheFolder
 from model.repository.manifest import as_listed, digest_of
+from model.repository.model_places import FolderOfModels, RepositoryUnavailable
 from model.repository.serving_toml import ServingFacts, serve
 from model.repository.snapshot import (
     HASH_AGAIN_SECONDS,
@@ -20,7 +21,6 @@ from model.repository.snapshot import (
     STABLE_SECONDS,
     ModelOnDisk,
     RepositoryReader,
-    RepositoryUnavailable,
     Snapshot,
     VersionOnDisk,
 )
@@ -41,7 +41,9 @@ class Repository:
 
     def start(self, now: float = 0.0) -> RepositoryReader:
         """Return a new reader; *now* is its wall time, at 0 before the change of any file."""
-        return RepositoryReader(self.root, seconds=self.clock.seconds, now=lambda: now)
+        return RepositoryReader(
+            FolderOfModels(self.root), seconds=self.clock.seconds, now=lambda: now
+        )
 
     def read(self, after: float = 0.0) -> Snapshot:
         """Return what is on disk *after* some seconds, with the hashes of all versions."""

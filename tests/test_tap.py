@@ -207,3 +207,11 @@ def test_check_config_prints_the_settings_and_exits(capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     assert "8080" in out
     assert err == ""
+
+
+@pytest.mark.usefixtures("reactor")
+def test_what_flags_of_tensorflow_serving_mean_is_logged(log: Log) -> None:
+    """One line for each."""
+    made("--rest_api_port=8501", "--enable_batching=true")
+    assert log.lines()[0] == "--rest_api_port=8501 sets listen = tcp:8501"
+    assert log.lines()[1].startswith("--enable_batching=true is ignored: ")

@@ -1,11 +1,12 @@
 """The states of versions, for users: server/repository/version_report.py."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from model.errors import ModelError
-from server.repository.reconciler import POLL_SECONDS
+from server.repository.polling import POLL_SECONDS
 from server.repository.version_report import VersionReport, find_report, report_models
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
 from tests.fakes.server import Log
@@ -112,6 +113,20 @@ def test_a_model_is_reported_with_its_default_labels_weight_and_problem(
         assert pets.labels == {"stable": "1", "later": "9"}
         assert pets.versions == (VersionReport("1", "serving", "", ("stable",)),)
         assert find_report(harness.reconciler, "boats") is None
+
+
+def test_a_model_is_reported_with_what_its_files_state_without_effect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As they are when they are read."""
+    harness = ReconcilerHarness(monkeypatch)
+    harness.repository.put("pets", 1, "a")
+    disk = harness.repository.disk
+    disk["pets"] = replace(disk["pets"], notes=("config.pbtxt:3: parameters is ignored",))
+    with harness.stopping():
+        harness.start()
+        (report,) = report_models(harness.reconciler)
+        assert report.notes == disk["pets"].notes
 
 
 def test_a_model_that_an_option_names_has_the_name_that_it_states(

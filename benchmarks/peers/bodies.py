@@ -1,8 +1,9 @@
 """
 Make the request that each server expects for a payload.
 
-Pure.  Each function takes the bytes of a payload and its kind (null, jpeg or tensor), and returns
-the headers and the body.  peers.toml names the function of each server.
+Pure.  Each function takes the bytes of a payload and its kind (null, jpeg, tensor or row), and
+returns the headers and the body.  A row is a list of numbers in JSON.  peers.toml names the
+function of each server.
 """
 
 import base64
@@ -66,7 +67,34 @@ def v2_binary(payload: bytes, kind: str) -> Request:
     return headers, head + data
 
 
+def inputs_row(payload: bytes, _kind: str) -> Request:
+    """Return JSON with one row of numbers under "inputs"."""
+    return JSON, b'{"inputs": [%b]}' % payload
+
+
+def instances_row(payload: bytes, _kind: str) -> Request:
+    """Return the JSON of TensorFlow Serving: one row of numbers."""
+    return JSON, b'{"instances": [%b]}' % payload
+
+
+def v2_row(payload: bytes, _kind: str) -> Request:
+    """Return the JSON of the V2 protocol: one row of numbers, FP32."""
+    numbers = json.loads(payload)
+    tensor = {"name": "row", "shape": [1, len(numbers)], "datatype": "FP32", "data": numbers}
+    return JSON, json.dumps({"inputs": [tensor]}).encode()
+
+
 BODIES: dict[str, Callable[[bytes, str], Request]] = {
     each.__name__: each
-    for each in (raw, json_base64, json_base64_list, instances_base64, v2_base64, v2_binary)
+    for each in (
+        raw,
+        json_base64,
+        json_base64_list,
+        instances_base64,
+        v2_base64,
+        v2_binary,
+        inputs_row,
+        instances_row,
+        v2_row,
+    )
 }

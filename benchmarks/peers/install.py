@@ -31,7 +31,7 @@ def setup(peers: Sequence[Peer]) -> None:
     WORK.mkdir(parents=True, exist_ok=True)
     if not _install("client", HERE / "requirements/client.txt"):
         raise click.ClickException("the packages of the client could not be installed")
-    if not (DATA / "answer.json").exists():
+    if not all((DATA / name).exists() for name in ("answer.json", "row_answer.json")):
         make_data = [venv_python("client"), HERE / "client/make_data.py", DATA]
         env = {**os.environ, "PYTHONPATH": str(HERE / "servers"), "CUDA_VISIBLE_DEVICES": ""}
         subprocess.run(make_data, check=True, env=env)  # noqa: S603 - ours

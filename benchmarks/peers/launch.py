@@ -4,6 +4,7 @@ Read peers.toml, start the servers in it, and check the answers of each.
 A server is ready when it has answered one request correctly.
 """
 
+import json
 import os
 import re
 import shlex
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -32,7 +33,13 @@ PORT = int(os.environ.get("PEERS_PORT", "8100"))
 NICE = int(os.environ.get("PEERS_NICE", "0"))
 
 #: The file of each kind of payload.
-PAYLOADS = {"null": "small.bin", "jpeg": "photo.jpg", "tensor": "tensor.bin"}
+PAYLOADS = {"null": "small.bin", "jpeg": "photo.jpg", "tensor": "tensor.bin", "row": "row.json"}
+
+#: The kind of payload of each model that shows that the server is ready.
+FIRST_PAYLOADS = {"null": "null", "net": "jpeg", "table": "row"}
+
+#: The most by which a score of a row may differ from the right one: servers round differently.
+TOLERANCE = 1e-5
 
 #: Seconds until a server must answer, and then until it must answer a tensor.
 STARTING, TENSOR = 120.0, 30.0
@@ -70,7 +77,7 @@ class Peer:
     spec: Mapping[str, Any]
 
     def serves(self, model: str) -> bool:
-        """Return whether the server can serve *model*, null or net."""
+        """Return whether the server can serve *model*, a key of `FIRST_PAYLOADS`."""
         return model in self.spec.get("models", ("null", "net"))
 
     @property
@@ -112,7 +119,7 @@ class Peer:
         """
         Write the headers and the body of a request with *payload*; return the paths of the files.
         """
-        make = BODIES[self.spec.get("body", "raw")]
+        make = BODIES[self.spec.get(f"body_{payload}", self.spec.get("body", "raw"))]
         headers, body = make((DATA / PAYLOADS[payload]).read_bytes(), payload)
         base = WORK / "requests" / f"{self.name}-{payload}"
         base.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +132,9 @@ class Peer:
         self, model: str, extra: Mapping[str, str] | None = None, *, shed: bool = False
     ) -> Running:
         """
-        Start the server with *model*, null or net, and wait until it answers; raises `PeerError`.
+        Start the server with *model*, a key of `FIRST_PAYLOADS`, and wait until it answers.
+
+        Raises `PeerError`.
 
         *extra* has further environment variables; *shed* switches on the server's own load
         shedding.
@@ -135,7 +144,8 @@ class Peer:
         cores = str(os.cpu_count())
         env = {
             "PEER_PORT": str(PORT), "PEER_MODEL": model, "PEER_GRAPH": str(DATA / "graph.pb"),
-            "PEER_TMP": str(temporary), "PEER_INTRA": cores, "PEER_INTER": cores,
+            "PEER_TABLE": str(DATA / "table.keras"), "PEER_TMP": str(temporary),
+            "PEER_INTRA": cores, "PEER_INTER": cores,
             "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "",
             "PATH": f"{self.python.parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT if self.cloned else HERE / "servers"),
@@ -146,7 +156,7 @@ class Peer:
         log.parent.mkdir(exist_ok=True)
         tree = ProcessTree(self._command(model, shed=shed), env, log, HERE)
         try:
-            self._check(tree, "null" if model == "null" else "jpeg", STARTING)
+            self._check(tree, FIRST_PAYLOADS[model], STARTING)
             cold_start = time.monotonic() - tree.started
             if NICE:
                 for pid in tree.pids():
@@ -179,10 +189,10 @@ class Peer:
             if tree.process.poll() is not None:
                 raise PeerError(f"{self.name} ended early: see the logs in the work folder")
             status, text = self._ask(payload)
-            if status == 200:
+            if status == 200 or (status == 404 and self.spec.get("newer")):
                 break
             time.sleep(0.05)
-        if correct_answer(payload) not in text:
+        if not is_correct(payload, text):
             raise PeerError(f"{self.name}: wrong answer to {payload}: {text[:300]}")
 
     def _ask(self, payload: str) -> tuple[int, str]:
@@ -208,12 +218,28 @@ class Peer:
             connection.close()
 
 
-def correct_answer(payload: str) -> str:
-    """Return the text that each correct answer to *payload* contains."""
+def is_correct(payload: str, text: str) -> bool:
+    """Return whether *text*, an answer without spaces, is one to *payload*."""
     if payload == "null":
-        return '"n":1024'
+        return '"n":1024' in text
+    if payload == "row":
+        return has_scores(text, json.loads((DATA / "row_answer.json").read_text()))
     classes = re.search(r"\[[^]]*\]", (DATA / "answer.json").read_text())
-    return f'"classes":{classes[0] if classes else ""}'
+    return f'"classes":{classes[0] if classes else ""}' in text
+
+
+def has_scores(text: str, scores: Sequence[float]) -> bool:
+    """Return whether *text* has a list of *scores*, each to `TOLERANCE`."""
+    for found in re.findall(r"\[([^][]+)\]", text):
+        try:
+            numbers = [float(number) for number in found.split(",")]
+        except ValueError:
+            continue
+        if len(numbers) == len(scores) and all(
+            abs(number - score) <= TOLERANCE for number, score in zip(numbers, scores, strict=True)
+        ):
+            return True
+    return False
 
 
 #: The ceiling of the null model: a web server with a fixed answer.

@@ -99,16 +99,20 @@ def undisturbed(what: str, measure: Callable[[], Result]) -> Result:
     return {**best, "tries": len(tries)}
 
 
-def closed_null(peer: Peer, tree: ProcessTree, clients: int, seconds: int) -> Result:
+def closed_wrk(
+    what: str, peer: Peer, tree: ProcessTree, payload: str, clients: int, seconds: int
+) -> Result:
     """
-    Load the null model with wrk in a closed loop of *clients* for *seconds*; return the figures.
+    Load *peer* with wrk in a closed loop of *clients* for *seconds*; return the figures.
+
+    *payload* is a kind of payload; *what* is the letter of the workload, for the log.
     """
-    files = peer.request_files("null")
+    files = peer.request_files(payload)
     command = (
         "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s",
-        "client/post.lua", peer.url("null"), "--", *files,
+        "client/post.lua", peer.url(payload), "--", *files,
     )  # fmt: skip
-    return undisturbed(f"A {peer.name} c={clients}", lambda: measured(tree, command))
+    return undisturbed(f"{what} {peer.name} c={clients}", lambda: measured(tree, command))
 
 
 def generated(what: str, peer: Peer, tree: ProcessTree, payload: str, *mode: str | float) -> Result:

@@ -2,9 +2,10 @@
 Measure servers in interleaved rounds: each round measures each server, in a rotated order.
 
 Workload A is the null model in a closed loop, B a JPEG in a closed loop, C a JPEG at fixed rates
-with the server's own load shedding, D a tensor in a closed loop, E memory and start.  A point is,
-in A, B and D, the number of clients; in C, the share of the capacity; in E, the model that was
-started, or `loaded` after the load of B; for the offline loop, the arrangement.
+with the server's own load shedding, D a tensor in a closed loop, T a row of a table in a closed
+loop, E memory and start.  A point is, in A, B, D and T, the number of clients; in C, the share of
+the capacity; in E, the model that was started, or `loaded` after the load of B; for the offline
+loop, the arrangement.
 """
 
 import json
@@ -21,14 +22,14 @@ from benchmarks.machine import machine_cpu_seconds
 from benchmarks.peers.launch import DATA, HERE, NGINX, WORK, Peer, PeerError, Running, venv_python
 from benchmarks.peers.measure import (
     Result,
-    closed_null,
+    closed_wrk,
     generated,
     own_cpu_seconds,
     progress,
     wait_until_idle,
 )
 
-CLIENTS_A, CLIENTS_B, CLIENTS_D = (64, 256), (1, 8, 32, 64), 32
+CLIENTS_A, CLIENTS_B, CLIENTS_D, CLIENTS_T = (64, 256), (1, 8, 32, 64), 32, (1, 16, 64)
 SLO_MS = 500  #: the largest latency of a good answer in C, in milliseconds
 
 #: The share of good answers below which C does not try higher rates.
@@ -69,6 +70,8 @@ class Comparison:
         for number in range(self.plan.rounds):
             if "A" in chosen:
                 self._null(number)
+            if "T" in chosen:
+                self._table(number)
             if "B" in chosen or "D" in chosen:
                 self._offline(number)
                 self._net(number)
@@ -141,11 +144,21 @@ class Comparison:
     def _null(self, number: int) -> None:
         def work(peer: Peer, running: Running) -> None:
             for clients in CLIENTS_A:
-                result = closed_null(peer, running.tree, clients, self.plan.seconds)
+                seconds = self.plan.seconds
+                result = closed_wrk("A", peer, running.tree, "null", clients, seconds)
                 self._add("A", peer.name, number, clients, result)
 
         nginx = [NGINX] if (WORK / "nginx/usr").exists() else []
         self._each(number, "null", [*self.peers, *nginx], work)
+
+    def _table(self, number: int) -> None:
+        def work(peer: Peer, running: Running) -> None:
+            for clients in CLIENTS_T:
+                seconds = self.plan.seconds
+                result = closed_wrk("T", peer, running.tree, "row", clients, seconds)
+                self._add("T", peer.name, number, clients, result)
+
+        self._each(number, "table", self.peers, work)
 
     def _net(self, number: int) -> None:
         chosen, seconds = self.plan.workloads, self.plan.seconds

@@ -42,7 +42,7 @@ peers_option = click.option(
 def extent_options(command: Any) -> Any:
     """Add the options that set the extent of a comparison to *command*."""
     for option in (
-        click.option("--workloads", default="ABCD", show_default=True, help="Their letters."),
+        click.option("--workloads", default="ABCDT", show_default=True, help="Their letters."),
         click.option("--rounds", default=3, show_default=True),
         click.option("--seconds", default=8, show_default=True, help="Of a closed loop."),
         click.option("--open-seconds", default=30, show_default=True, help="Of each load of C."),
@@ -67,7 +67,7 @@ def plan_of(extent: dict[str, Any]) -> Plan:
     Raises `click.UsageError`.
     """
     workloads = extent.pop("workloads").replace(",", "").upper()
-    if unknown := set(workloads) - set("ABCD"):
+    if unknown := set(workloads) - set("ABCDT"):
         raise click.UsageError(f"--workloads: no workload {', '.join(sorted(unknown))}")
     shares = [share / 100 for share in extent.pop("shares")]
     return Plan(workloads=workloads, shares=shares, **extent)
@@ -103,7 +103,7 @@ def bench(peers: list[Peer], file: Path, **extent: Any) -> None:
 @peers_option
 @extent_options
 def tune(peers: list[Peer], **extent: Any) -> None:
-    """Try the settings in peers.toml; with --workloads C those of load shedding."""
+    """Try the settings in peers.toml; with --workloads C or T those of load shedding or tables."""
     plan = plan_of(extent)
     if plan.workloads == "C" and not plan.capacity:
         raise click.UsageError("--workloads C needs --capacity")

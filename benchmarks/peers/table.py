@@ -13,11 +13,15 @@ from benchmarks.tables import middle, table
 #: No servers but ceilings: a web server with a fixed answer, and the model without HTTP.
 NGINX, OFFLINE = "nginx", "offline"
 
+#: With this, the names of all rows of this server begin.
+OURS = "tensorferry"
+
 TITLES = {
     "A": "A: the null model, a body of 1 KiB, closed loop; the ceiling is nginx",
     "B": "B: a JPEG, closed loop; the ceiling is the best offline loop",
     "C": "C: a JPEG, Poisson arrivals at shares of the capacity",
     "D": "D: a float32 tensor, closed loop; the ceiling is the best offline loop",
+    "T": "T: a row of 30 numbers in JSON, closed loop; the ratio is to the best other server",
     "E": "E: start and memory (MiB)",
 }
 
@@ -29,6 +33,7 @@ FIGURES = {
         "offered", "goodput", "good_share", "p50", "p99", "refused_share", "refused_p99", "errors",
     ),
     "D": ("rate", "ratio", "p50", "p99", "errors", "cpu_per_1000"),
+    "T": ("rate", "ratio", "p50", "p99", "errors", "cpu_per_1000"),
     "E": ("cold_start", "idle_cores", "rss", "pss"),
 }  # fmt: skip
 
@@ -92,10 +97,13 @@ def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
     """
     Return the rate of the ceiling by round and point.
 
-    The ceiling of the null model is nginx, for each point its own rate.  Otherwise the ceiling is
-    the offline loop in its best arrangement, with the same rate for all points.
+    The ceiling of the null model is nginx, for each point its own rate.  That of tables is the best
+    rate of all servers but this one, at any point.  Otherwise the ceiling is the offline loop in
+    its best arrangement, with the same rate for all points.
     """
     runs = [run for run in runs if "rate" in run]
+    if any(run["workload"] == "T" for run in runs):
+        return _best_others(runs)
     offline: dict[float | str, list[float]] = {}
     for run in runs:
         if run["peer"] == OFFLINE:
@@ -107,6 +115,17 @@ def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
         for run in runs
         for point in ([run["point"]] if run["peer"] == NGINX else points)
         if run["peer"] == NGINX or (run["peer"] == OFFLINE and run["point"] == best)
+    }
+
+
+def _best_others(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
+    """Return the best rate of the servers that are not this one, by round and point."""
+    best: dict[int, float] = {}
+    for run in runs:
+        if not run["peer"].startswith(OURS):
+            best[run["round"]] = max(best.get(run["round"], 0.0), run["rate"])
+    return {
+        (run["round"], run["point"]): best[run["round"]] for run in runs if run["round"] in best
     }
 
 

@@ -1,17 +1,20 @@
 """
-Try, for each server, the settings that peers.toml lists under tune_null, tune_net and tune_shed.
+Try, for each server, the settings that peers.toml lists under the names that begin with tune.
 """
 
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 
-from benchmarks.peers.launch import Peer, PeerError
-from benchmarks.peers.measure import Result, closed_null, generated, progress
+from benchmarks.peers.launch import FIRST_PAYLOADS, Peer, PeerError
+from benchmarks.peers.measure import Result, closed_wrk, generated, progress
 from benchmarks.peers.rounds import SEED, SLO_MS, Plan
 
 #: The clients of a closed loop of each model.
-CLIENTS = {"net": 64, "null": 256}
+CLIENTS = {"net": 64, "null": 256, "table": 64}
+
+#: The settings that are tried for a single workload; for all others, those of null and net.
+KINDS = {"C": ("shed",), "T": ("table",)}
 
 Setting = Mapping[str, str]
 
@@ -21,10 +24,11 @@ def tune(plan: Plan, peers: Sequence[Peer]) -> list[dict[str, object]]:
     Return a row for each server and setting, with a list of the figures of all rounds.
 
     If the workload of *plan* is C alone, the settings of tune_shed are tried, at the highest share
-    of the capacity; else those of tune_null and tune_net, in a closed loop.
+    of the capacity; if it is T alone, those of tune_table, else those of tune_null and tune_net, in
+    a closed loop.
     """
     shed = plan.workloads == "C"
-    kinds = ("shed",) if shed else tuple(CLIENTS)
+    kinds = KINDS.get(plan.workloads, ("net", "null"))
     keys = ("goodput", "p99", "refused", "refused_p99") if shed else ("rate", "p99")
     found: dict[str, dict[str, object]] = {}
     for _ in range(plan.rounds):
@@ -45,9 +49,9 @@ def _tried(plan: Plan, peer: Peer, kind: str, setting: Setting) -> Result:
     """
     Start *peer* with *setting*, load it, and return the figures; empty if the server failed.
 
-    *kind* is null, net or shed: the list in peers.toml that has the setting.
+    *kind* is null, net, table or shed: the list in peers.toml that has the setting.
     """
-    model = "null" if kind == "null" else "net"
+    model = "net" if kind == "shed" else kind
     try:
         running = peer.start(model, setting, shed=kind == "shed")
     except (PeerError, OSError) as error:
@@ -55,8 +59,9 @@ def _tried(plan: Plan, peer: Peer, kind: str, setting: Setting) -> Result:
         return {}
     try:
         time.sleep(1)
-        if kind == "null":
-            return closed_null(peer, running.tree, CLIENTS[kind], plan.seconds)
+        if kind in ("null", "table"):
+            payload = FIRST_PAYLOADS[kind]
+            return closed_wrk(kind, peer, running.tree, payload, CLIENTS[kind], plan.seconds)
         if kind == "net":
             mode: tuple[str | float, ...] = ("closed", CLIENTS[kind], plan.seconds)
         else:

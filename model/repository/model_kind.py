@@ -6,7 +6,7 @@ Reads the disk and changes nothing; the loader finds out whether the model is co
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class ModelFiles:
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _BY_SUFFIX = {
     ".pb": ModelKind.FROZEN_GRAPH,
+    ".graphdef": ModelKind.FROZEN_GRAPH,  # as Triton names it
     ".keras": ModelKind.KERAS,
     ".h5": ModelKind.KERAS,
     ".hdf5": ModelKind.KERAS,
@@ -53,6 +54,8 @@ _BY_FORMAT = {
     HDF5: ModelKind.KERAS,
     KERAS_ARCHIVE: ModelKind.KERAS,
 }
+#: The end of the name of a SavedModel in the folder of a version, as Triton names it.
+_SAVED_MODEL_SUFFIX = ".savedmodel"
 #: Ends of names of files that are not served, as regular expressions, and what the files are.
 _FOREIGN = (
     (r"\.weights\.h5", "weights without their model"),
@@ -150,8 +153,18 @@ def _model_in_folder(folder: Path) -> ModelFiles:
         for child in children
         if child.suffix.lower() in _BY_SUFFIX and not _foreign(child) and child.is_file()
     ]
+    models += [
+        child
+        for child in children
+        if child.suffix.lower() == _SAVED_MODEL_SUFFIX and _is_saved_model(child)
+    ]
     if len(models) == 1:
-        return _model_file(models[0])
+        (model,) = models
+        return (
+            replace(_model_in_folder(model), folder=folder)
+            if model.is_dir()
+            else _model_file(model)
+        )
     if models:
         raise ModelError(f"{folder}: holds {len(models)} models; name one of {_listed(models)}")
     inner = [child for child in children if _is_saved_model(child)]

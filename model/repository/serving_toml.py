@@ -54,14 +54,14 @@ class ServingFacts:
     max_queue_delay: float | None = None  #: seconds
 
 
-def read_serving_toml(path: Path) -> ServingFacts:
+def read_serving_toml(path: Path, defaults: ServingFacts | None = None) -> ServingFacts:
     """
-    Return the contents of the ``serving.toml`` at *path*; the defaults if there is none.
+    Return the contents of the ``serving.toml`` at *path*; *defaults* hold where it states nothing.
 
     Raises `ModelError`, one line with file and key, for a file that cannot be read or is not TOML,
     an unknown key, and a value that does not fit its key.
     """
-    return _facts(path, read_toml(path))
+    return _facts(path, read_toml(path), defaults or ServingFacts())
 
 
 def set_label(path: Path, label: str, version: int | None) -> None:
@@ -137,11 +137,11 @@ def _edit(
 
     exists = os.path.lexists(path)
     old = decoded_toml(path, path.read_bytes()) if exists else ""
-    expected = edited(_facts(path, parsed_toml(path, old)))
+    expected = edited(_facts(path, parsed_toml(path, old), ServingFacts()))
     document = tomlkit.parse(old)
     edit(document)
     new = document.as_string()
-    if _facts(path, parsed_toml(path, new)) != expected:
+    if _facts(path, parsed_toml(path, new), ServingFacts()) != expected:
         raise ModelError(
             f"{path}: cannot be edited in this form; write all labels in one table [labels]"
         )
@@ -150,12 +150,13 @@ def _edit(
     replace_file(path, (new or "\n").encode(), mode)
 
 
-def _facts(path: Path, table: Mapping[str, object]) -> ServingFacts:
+def _facts(path: Path, table: Mapping[str, object], defaults: ServingFacts) -> ServingFacts:
     values = read_keys(path, "", table, _KEYS, _FULL_NAMES)
-    latest, versions = values.pop("versions", (1, None))
+    if "versions" in values:
+        values["latest"], values["versions"] = values["versions"]
     if "max_queue_delay_ms" in values:
         values["max_queue_delay"] = values.pop("max_queue_delay_ms") / 1000
-    return ServingFacts(latest=latest, versions=versions, **values)
+    return replace(defaults, **values)
 
 
 def _versions(raw: Any) -> tuple[int | None, tuple[int, ...] | None]:

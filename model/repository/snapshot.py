@@ -1,10 +1,10 @@
 """
 Read a model repository: which models and versions are on disk, and which versions are complete.
 
-``<root>/<name>/<version>/`` holds the files of a version, ``<root>/<name>/serving.toml`` states
-which versions are served.  Names that begin with "." or end in ".tmp" are ignored, and so are
-models with a character other than letters, digits, ".", "_" and "-", and versions that are no whole
-number.
+``<name>/<version>/`` holds the files of a version, ``<name>/serving.toml`` states which versions
+are served; model/repository/model_places.py finds the folders.  Names that begin with "." or end in
+".tmp" are ignored, and so are models with a character other than letters, digits, ".", "_" and "-",
+and versions that are no whole number.
 
 A version with a ``manifest.json`` is complete if each file that it lists is there with its size and
 hash; the hashes are computed by `RepositoryReader.check`, for the versions that may be served.
@@ -14,8 +14,7 @@ for `STABLE_SECONDS`, unless the folder was renamed into place, or was last chan
 first read.  While a file with a leading dot is written, as rsync does, the version waits, too.
 """
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -23,7 +22,6 @@ from re import fullmatch
 from threading import Lock
 from typing import TypeAlias
 
-from model.errors import ModelError
 from model.repository.manifest import (
     MANIFEST,
     NoLongerNeeded,
@@ -31,9 +29,16 @@ from model.repository.manifest import (
     shown_path,
     size_difference,
 )
-from model.repository.serving_toml import SERVING_TOML, ServingFacts, read_serving_toml
-from model.repository.toml_keys import is_segment
-from model.repository.version_files import TEMPORARY_END, VersionFiles, read_files
+from model.repository.model_places import (
+    ModelPlace,
+    ModelPlaces,
+    RepositoryUnavailable,
+    names_in,
+)
+from model.repository.serving_files import ServingFiles
+from model.repository.serving_toml import SERVING_TOML, ServingFacts
+from model.repository.triton_config import CONFIG_PBTXT
+from model.repository.version_files import VersionFiles, read_files
 
 #: The time for which the files of a version without a manifest must be unchanged.
 STABLE_SECONDS = 4.0
@@ -45,10 +50,6 @@ CHECKING = f"its files are being compared with {MANIFEST}"
 SETTLED_SECONDS = 60.0
 #: The time after which a file that could not be read for its hash is read again.
 HASH_AGAIN_SECONDS = 60.0
-
-
-class RepositoryUnavailable(ModelError):
-    """The root folder of the repository cannot be listed, or its file system is not mounted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class ModelOnDisk:
     serving: ServingFacts  #: the last correct contents of ``serving.toml``; else the defaults
     serving_stamp: str  #: changes with each write of ``serving.toml``; empty if it is absent
     problem: str = ""  #: what is wrong with the folder or with ``serving.toml``, in one line
+    notes: tuple[str, ...] = ()  #: what the files of another server state without effect
 
 
 Snapshot: TypeAlias = Mapping[str, ModelOnDisk]
@@ -101,23 +103,13 @@ class _Seen:
     hashes: _Hashes | None = None  #: None until they are computed
 
 
-@dataclass(frozen=True, slots=True)
-class _Serving:
-    """What the ``serving.toml`` of a model states."""
-
-    facts: ServingFacts = field(default_factory=ServingFacts)
-    stamp: str = ""
-    problem: str = ""
-
-
 @dataclass(slots=True)
 class _Model:
     """What earlier reads found out about a model."""
 
     last: ModelOnDisk
-    serving: _Serving = field(default_factory=_Serving)
+    serving: ServingFiles = field(default_factory=ServingFiles)
     seen: dict[str, _Seen] = field(default_factory=dict)  #: by the name of the version's folder
-    emptied: float | None = None  #: since when ``serving.toml`` lacks contents, monotonic seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +125,15 @@ class _Read:
 
 class RepositoryReader:
     """
-    Reads the repository at *root* again and again, and remembers what a decision needs.
+    Reads the repository *places* again and again, and remembers what a decision needs.
 
     *seconds* returns the monotonic time, *now* the wall time, both in seconds.
     """
 
     def __init__(
-        self, root: Path, *, seconds: Callable[[], float], now: Callable[[], float]
+        self, places: ModelPlaces, *, seconds: Callable[[], float], now: Callable[[], float]
     ) -> None:
-        self._root = root
+        self._places = places
         self._seconds = seconds
         self._now = now
         self._models: dict[str, _Model] = {}
@@ -158,8 +150,8 @@ class RepositoryReader:
         """
         Take the folder at *path*, a version or a whole model, as complete at the next read.
 
-        Called when a folder was renamed into place; *path* begins with the root.  A later change
-        of its files has to be stable again.  May be called on any thread.
+        Called when a folder was renamed into place; *path* begins as the paths of *places* do.  A
+        later change of its files has to be stable again.  May be called on any thread.
         """
         with self._lock:
             self._renamed.add(path)
@@ -190,20 +182,24 @@ class RepositoryReader:
         Return what is on disk, by the names of the models.
 
         Blocks on the disk, and computes no hash of a file.  All calls must be on one thread.
-        Raises `RepositoryUnavailable` if the root cannot be listed, or has no model although it had
-        one at the last read; the next read goes on from there.
+        Raises `ModelError` if the places cannot be found, or are none although there was one at the
+        last read; the next read goes on from there.
         """
-        ignored: set[str] = set()
-        names = self._names(ignored)
+        places = self._places.find()
+        ignored = set(self._places.ignored)
+        if self._models and not places:
+            raise RepositoryUnavailable(
+                f"{self._places.name}: no model is left in it; is its file system mounted?"
+            )
         with self._lock:
             renamed, self._renamed = frozenset(self._renamed), set()
             hashes, self._hashes = self._hashes, {}
         oldest = self._now() - SETTLED_SECONDS if self._is_first else float("-inf")
         read = _Read(self._seconds(), oldest, renamed, hashes, ignored)
         models = {}
-        for name in names:
+        for name, place in places.items():
             model = self._models.get(name) or _Model(ModelOnDisk(name, (), ServingFacts(), ""))
-            if _read_model(self._root / name, model, read):
+            if _read_model(place, model, read):
                 models[name] = model
         self._models = models
         self._stamps = {it.path: it.stamp for each in models.values() for it in each.last.versions}
@@ -211,62 +207,23 @@ class RepositoryReader:
         self._is_first = False
         return {name: model.last for name, model in models.items()}
 
-    def _names(self, ignored: set[str]) -> list[str]:
-        """Return the names of the models, sorted; add those of other folders to *ignored*."""
-        try:
-            folders, _ = _list(self._root)
-        except OSError as error:
-            raise RepositoryUnavailable(f"{self._root}: {error.strerror}") from error
-        names = [name for name in folders if is_segment(name)]
-        ignored.update(set(folders) - set(names))
-        if self._models and not names:
-            raise RepositoryUnavailable(
-                f"{self._root}: no model is left in it; is its file system mounted?"
-            )
-        return sorted(names)
-
-
-def _list(folder: Path) -> tuple[list[str], list[str]]:
-    """
-    Return the names in *folder* of folders or links to folders, and those of files, sorted.
-
-    Without names that begin with "." or end in ".tmp".
-    """
-    folders: list[str] = []
-    files: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name[0] != "." and not entry.name.endswith(TEMPORARY_END):
-                (folders if _is_folder(entry) else files).append(entry.name)
-    return sorted(folders), sorted(files)
-
 
 def _is_version(name: str) -> bool:
     return fullmatch(r"[0-9]{1,18}", name) is not None
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _read_model(place: ModelPlace, model: _Model, read: _Read) -> bool:
     """
-    Return whether *entry* is a folder, or may be one.
-
-    The target of a link may be on a file system that is not mounted: then what is served stays.
-    """
-    try:
-        return entry.is_dir() or (entry.is_symlink() and not Path(entry).exists())
-    except OSError:
-        return True
-
-
-def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
-    """
-    Set *model* to what is in *folder*; return False if the folder is gone.
+    Set *model* to what is at *place*; return False if its folder is gone, and the model with it.
 
     A folder that cannot be listed keeps its last state, with a problem.
     """
+    folder = place.folder
     try:
-        listed, files = _list(folder)
+        listed, files = names_in(folder)
     except OSError as error:
-        if isinstance(error, FileNotFoundError | NotADirectoryError) and not folder.is_symlink():
+        is_gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+        if is_gone and not place.stays and not folder.is_symlink():
             return False
         model.last = replace(model.last, problem=f"{folder.name}: {error.strerror}")
         return True
@@ -276,53 +233,39 @@ def _read_model(folder: Path, model: _Model, read: _Read) -> bool:
     for name in sorted(names, key=lambda name: (int(name), len(name))):
         folders.setdefault(int(name), name)
     model.seen = {name: model.seen[name] for name in folders.values() if name in model.seen}
-    model.serving = _read_serving(folder / SERVING_TOML, model, read.seconds)
+    serving = place.serving or model.serving.read(folder, read.seconds)
     versions = tuple(
         _read_version(version, folder / name, model.seen, read) for version, name in folders.items()
     )
-    problems = [model.serving.problem] if model.serving.problem else []
+    problems = [serving.problem] if serving.problem else []
     ignored = sorted(set(names) - set(folders.values()))
     problems += [
         f"{folder.name}: {name} is ignored beside {folders[int(name)]}" for name in ignored
     ]
     problems += [f"{folder.name}: {name} is no folder" for name in filter(_is_version, files)]
-    files = [name for name in files if name != SERVING_TOML and not _is_version(name)]
-    if files and not folders:
-        place = Path(folder.parent.name, folder.name, "1")
-        problems.append(
-            f"{folder.name}: no version folder; move {shown_path(files[0])} and what is beside it, "
-            f"except {SERVING_TOML}, to {place}/"
-        )
+    if not folders:
+        problems += _problem_without_version(place, files)
     model.last = ModelOnDisk(
-        folder.name, versions, model.serving.facts, model.serving.stamp, "; ".join(problems)
+        model.last.name,
+        versions,
+        serving.facts,
+        serving.stamp,
+        "; ".join(problems),
+        serving.notes,
     )
     return True
 
 
-def _read_serving(path: Path, model: _Model, seconds: float) -> _Serving:
-    """
-    Return what the ``serving.toml`` at *path* states.
-
-    Some editors remove or empty a file before they write it: a file that was there, and is absent
-    or empty, counts as before for `STABLE_SECONDS`.
-    """
-    last = model.serving
-    try:
-        status = path.stat()
-    except OSError:  # an error other than the absence of the file is raised again by the read
-        stamp, size = "", 0
-    else:
-        stamp, size = f"{status.st_mtime_ns} {status.st_ino} {status.st_size}", status.st_size
-    if size > 0 or not last.stamp:
-        model.emptied = None
-    elif model.emptied is None:
-        model.emptied = seconds
-    if model.emptied is not None and seconds - model.emptied < STABLE_SECONDS:
-        return last
-    try:
-        return _Serving(read_serving_toml(path), stamp)
-    except ModelError as error:
-        return _Serving(last.facts, stamp, str(error).removeprefix(f"{path.parent.parent}/"))
+def _problem_without_version(place: ModelPlace, files: Sequence[str]) -> list[str]:
+    """Return what is wrong with a folder that has *files* and no folder of a version."""
+    folder = place.folder
+    own = (SERVING_TOML, CONFIG_PBTXT)
+    files = [name for name in files if name not in own and not _is_version(name)]
+    if files:
+        first = Path(folder.parent.name, folder.name, "1")
+        rest = f"and what is beside it, except {SERVING_TOML}, to {first}/"
+        return [f"{folder.name}: no version folder; move {shown_path(files[0])} {rest}"]
+    return [f"{folder.name}: no version folder, such as {folder.name}/1"] if place.stays else []
 
 
 def _read_version(version: int, path: Path, seen: dict[str, _Seen], read: _Read) -> VersionOnDisk:

@@ -11,8 +11,10 @@ the native dialect's envelope.  A refused value raises `FeedError`, in one short
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,9 @@ _ACCEPTED_TYPES: dict[str, frozenset[type]] = {
     ),
     **dict.fromkeys(("float16", "bfloat16", "float32", "float64"), frozenset({int, float})),
 }
+
+#: The type of the rows that are converted directly.
+_LIST = frozenset({list})
 
 #: Most axes of a numpy array.
 _MAX_RANK = 64
@@ -108,6 +113,10 @@ def array_of(spec: TensorSpec, value: object, *, finite: bool = True) -> np.ndar
         if array is not None:
             return array
         value = value.as_list()
+    elif isinstance(value, list):
+        array = _from_rows(spec, value, finite)
+        if array is not None:
+            return array
     # As objects first: converting directly, numpy reads true as 1, null as NaN and "1" as 1.
     leaves = np.array(value, STRING)
     # numpy iterates over 32 axes at most, but reshapes 64.
@@ -181,6 +190,26 @@ def _converted_as(dtype: np.dtype) -> np.dtype:
     not know the dtype.
     """
     return np.dtype(np.float32) if dtype.name == "bfloat16" else dtype
+
+
+@np.errstate(all="ignore")
+def _from_rows(spec: TensorSpec, value: list[object], finite: bool) -> np.ndarray | None:
+    """
+    Return *value*, a list of values or of such lists, in the dtype of *spec*.
+
+    None for other values and dtypes, and if a value does not fit.  The array is equal to that of
+    the same values as Python objects, in half the time if the lists are short.
+    """
+    if spec.dtype.kind not in "biuf":
+        return None
+    rows: Iterable[Any] = value if _LIST.issuperset(map(type, value)) else (value,)
+    if not _accepted_types(spec.dtype).issuperset(map(type, chain.from_iterable(rows))):
+        return None
+    try:
+        array = np.array(value, spec.dtype)
+    except (ValueError, OverflowError):
+        return None
+    return array if spec.dtype.kind != "f" or not finite or np.isfinite(array).all() else None
 
 
 @np.errstate(all="ignore")

@@ -2,6 +2,8 @@
 Run a server in this process: reactor, signals, log and exit code.
 """
 
+from collections.abc import Sequence
+
 from twisted.logger import Logger
 
 from server.api.dialect import Dialect
@@ -10,6 +12,7 @@ from server.model_loading import Loader, load_model
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
 from server.process.logs import begin_logging, own_stderr
+from server.settings.option import printable
 from server.settings.table import Settings
 
 #: Exit codes: the server answered every accepted request; the server could not start.
@@ -18,12 +21,18 @@ ANSWERED, FAILED = 0, 1
 _log = Logger()
 
 
-def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NATIVE) -> int:
+def run(
+    settings: Settings,
+    *,
+    notes: Sequence[str] = (),
+    load: Loader = load_model,
+    dialect: Dialect = NATIVE,
+) -> int:
     """
     Serve the model that *load* returns, until a signal; return the exit code.
 
-    *dialect* defines the bodies at `POST /`.  Call once, on the main thread.  A second signal ends
-    the process: then this function does not return.
+    *dialect* defines the bodies at `POST /`.  The *notes* on the settings are logged.  Call once,
+    on the main thread.  A second signal ends the process: then this function does not return.
     """
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
@@ -31,6 +40,8 @@ def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NAT
     from server.service import InferenceService, StartError  # noqa: PLC0415 - Klein needs the reactor
 
     begin_logging(own_stderr())
+    for note in notes:
+        _log.info("{note}", note=printable(note))
     failed: list[str] = []
 
     def fail(line: str) -> None:

@@ -17,6 +17,7 @@ from twisted.python.usage import UsageError
 
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
+from server.settings.option import printable
 from server.settings.report import describe
 from server.settings.twistd import TwistdOptions
 
@@ -105,6 +106,8 @@ def makeService(options: Options) -> IService:
                 _report(str(error))
                 raise SystemExit(1) from None
 
+    for note in options.resolved.notes:
+        _log.info("{note}", note=printable(note))
     service = TwistdService(
         options.resolved.settings, reactor, fail=fail, on_loaded=freeze_startup_objects
     )

@@ -140,11 +140,20 @@ class RepositoryChanges:
         """Return the serving.toml of the model *name*, and the model."""
         repository = self._reconciler.repository
         if not isinstance(repository, FolderRepository):
-            raise HTTPError(409, "the model is named by an option: only --models can be changed")
+            raise HTTPError(
+                409,
+                "the model is named by an option: "
+                "only those of --models and --model-base-path can be changed",
+            )
         model = self._reconciler.disk.get(name)
         if model is None:
             raise _unknown(name, sorted(self._reconciler.disk))
-        return repository.root / name / SERVING_TOML, model
+        stated_in = repository.places.stated_in
+        if stated_in is not None:
+            raise HTTPError(
+                409, f"{stated_in.name} states which models are served: change it there"
+            )
+        return repository.places.folder_of(name) / SERVING_TOML, model
 
     def _wanted(self, model: ModelOnDisk) -> list[int]:
         """

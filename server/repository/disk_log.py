@@ -1,5 +1,5 @@
 """
-Log what is wrong in the folder of a repository: each problem once when it appears.
+Log what is wrong in the folder of a repository, or has no effect: each once when it appears.
 
 Everything here runs on the reactor thread.
 """
@@ -9,6 +9,7 @@ from collections.abc import Set
 from twisted.logger import Logger
 
 from model.repository.snapshot import WAITS, Snapshot
+from server.settings.option import printable
 
 _log = Logger()
 
@@ -21,6 +22,7 @@ class DiskLog:
         self._problems: dict[str, str] = {}  # by model
         self._reasons: dict[str, str] = {}  # of incomplete versions, at the last read
         self._logged: dict[str, str] = {}  # those of them that are logged
+        self._noted: set[str] = set()
 
     def update(self, disk: Snapshot, ignored: Set[str]) -> None:
         """Called after each read, with what is on *disk* and the names that it has *ignored*."""
@@ -31,8 +33,16 @@ class DiskLog:
                 name=ascii(name),
             )
         self._ignored = ignored
+        self._log_notes(disk)
         self._log_problems(disk)
         self._log_incomplete(disk)
+
+    def _log_notes(self, disk: Snapshot) -> None:
+        """Log what the files of another server state without effect, each note once."""
+        for note in [note for model in disk.values() for note in model.notes]:
+            if note not in self._noted:
+                self._noted.add(note)
+                _log.info("{note}", note=printable(note))
 
     def _log_problems(self, disk: Snapshot) -> None:
         problems = {name: model.problem for name, model in disk.items() if model.problem}

@@ -36,18 +36,12 @@ from server.repository.disk_log import DiskLog
 from server.repository.loaded import LONG_LOAD_SECONDS, Loaded
 from server.repository.memory_check import check_memory
 from server.repository.model_routing import ModelRouting
+from server.repository.polling import NOTICE_SECONDS, POLL_SECONDS, seconds_to_next_read
 from server.repository.repositories import Repository
 
 _log = Logger()
 
 T = TypeVar("T")
-
-#: Seconds between two reads of a repository that may change.
-POLL_SECONDS = 2.1
-
-#: Seconds from a notice of the kernel until the repository is read: many come together.
-NOTICE_SECONDS = 0.05
-
 
 #: Returns the host, not started, of a version of a model; True: other models take requests.
 MakeHost = Callable[[ModelOnDisk, VersionOnDisk, bool], ModelHost]
@@ -68,10 +62,13 @@ class Reconciler:
         make_host: MakeHost,
         prove: Prove,
         on_progress: Callable[[str], object],
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         """
         *new_thread* returns a thread for reading the disk, and one for computing hashes;
-        *on_progress* is called with each step of the start, in words.
+        *on_progress* is called with each step of the start, in words.  *poll_seconds* is the time
+        between two reads of the repository; infinity: no read when a model is served and all
+        versions are complete.
         """
         self.repository = repository
         self.disk: Snapshot = {}
@@ -98,6 +95,7 @@ class Reconciler:
         self._ready: Deferred[None] | None = None
         self._problem = ""  #: why the last read failed
         self._last_progress = ""
+        self._poll_seconds = poll_seconds
 
     # Start and stop.
 
@@ -182,8 +180,12 @@ class Reconciler:
         self._forget_failures()
         self._set_weights()
         self._act()
-        if self.repository.changes:
-            self._schedule(NOTICE_SECONDS if self._noticed else POLL_SECONDS)
+        is_ready = self._ready is not None and self._ready.called
+        seconds = seconds_to_next_read(
+            self.disk, self._poll_seconds, is_ready=is_ready, noticed=self._noticed
+        )
+        if self.repository.changes and seconds is not None:
+            self._schedule(seconds)
 
     def _schedule(self, seconds: float) -> None:
         if self._poll is not None and self._poll.active():

@@ -1,5 +1,5 @@
 """
-The models that a server is asked to serve: those of a repository on disk, or one named by options.
+The models that a server is asked to serve: those of folders on disk, or one named by options.
 
 Either is a `Repository`, so that one way leads from it to served models.  `read`, `changed` and
 the loaders block on the disk: they run on a thread of their own.
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 
 from model.backend import LoadedModel
+from model.repository.model_places import BasePath, FolderOfModels, ModelConfigFile, ModelPlaces
 from model.repository.serving_toml import ServingFacts
 from model.repository.snapshot import ModelOnDisk, RepositoryReader, Snapshot, VersionOnDisk
 from server.model_loading import Loader, load_model
-from server.settings.table import Settings
+from server.settings.table import DEFAULT_MODEL_NAME, Settings
 
 #: Name and version of the one model that options name, until it is loaded and states its own.
 ONE_MODEL, ONE_VERSION = "model", 1
@@ -82,26 +83,26 @@ class OneModel:
 
 
 class FolderRepository:
-    """The folder `settings.models`, with a folder ``<name>/<version>/`` for each version."""
+    """The models at *places*, with a folder ``<version>/`` for each version."""
 
     changes = True
 
     def __init__(
         self,
         settings: Settings,
-        root: Path,
+        places: ModelPlaces,
         *,
         reader: RepositoryReader,
         load: Callable[..., LoadedModel] = load_model,
     ) -> None:
-        """*load* is `load_model`, or a function that is called as it is."""
-        self.root = root
+        """*reader* reads *places*; *load* is `load_model`, or is called as it is."""
+        self.places = places
         self.reader = reader
         self._settings = settings
         self._load = load
 
     def read(self) -> Snapshot:
-        """Return what the folder holds now."""
+        """Return what the folders hold now."""
         return self.reader.read()
 
     @property
@@ -114,9 +115,13 @@ class FolderRepository:
         self.reader.check(version)
 
     def relative(self, text: str) -> str:
-        """Return *text* with paths below the folder, and the folder itself by its name alone."""
-        root = rf"(?<![\w./-]){re.escape(str(self.root))}"
-        return re.sub(rf"{root}(?![\w.-])", self.root.name, re.sub(f"{root}/", "", text))
+        """Return *text* with paths below the folders, and these folders by their names alone."""
+        # The longest first: one may be within another.
+        for base in sorted(self.places.bases, key=lambda it: len(str(it)), reverse=True):
+            if base.name:
+                root = rf"(?<![\w./-]){re.escape(str(base))}"
+                text = re.sub(rf"{root}(?![\w.-])", base.name, re.sub(f"{root}/", "", text))
+        return text
 
     def settings_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Settings:
         """Return the settings of the server, with the path and what serving.toml sets."""
@@ -137,14 +142,25 @@ class FolderRepository:
 
 def served_repository(settings: Settings, seconds: Callable[[], float], load: Loader) -> Repository:
     """
-    Return what *settings* ask to serve: a folder of models, or one model, which *load* loads.
+    Return what *settings* ask to serve: models in folders, or one model, which *load* loads.
 
     *seconds* returns the time of the monotonic clock; it is called on the thread that reads.
     """
-    if settings.models is None:
+    places = _places(settings)
+    if places is None:
         return OneModel(settings, load)
-    reader = RepositoryReader(settings.models, seconds=seconds, now=_now)
-    return FolderRepository(settings, settings.models, reader=reader)
+    reader = RepositoryReader(places, seconds=seconds, now=_now)
+    return FolderRepository(settings, places, reader=reader)
+
+
+def _places(settings: Settings) -> ModelPlaces | None:
+    if settings.models is not None:
+        return FolderOfModels(settings.models)
+    if settings.model_base_path is not None:
+        return BasePath(settings.model_base_path, settings.model_name or DEFAULT_MODEL_NAME)
+    if settings.model_config_file is not None:
+        return ModelConfigFile(settings.model_config_file)
+    return None
 
 
 def _now() -> float:

@@ -43,6 +43,7 @@ class ModelReport:
     labels: Mapping[str, str] = field(default_factory=dict)  #: the version of each label, as asked
     weight: float = 1.0  #: of its turns on the lanes
     problem: str = ""  #: why its serving.toml is not used
+    notes: tuple[str, ...] = ()  #: what files of another server state without effect
 
 
 def report_models(reconciler: Reconciler) -> list[ModelReport]:
@@ -105,6 +106,7 @@ def _report(reconciler: Reconciler, name: str) -> ModelReport:
         labels={label: str(it) for label, it in (model.serving.labels if model else {}).items()},
         weight=model.serving.weight if model is not None else 1.0,
         problem=_problem(model, traffic),
+        notes=tuple(reconciler.repository.relative(it) for it in model.notes) if model else (),
     )
 
 

@@ -22,6 +22,8 @@ from twisted.logger import Logger
 from twisted.python._inotify import INotifyError  # Twisted exports it nowhere else
 from twisted.python.filepath import FilePath
 
+from model.repository.model_places import ModelPlaces
+
 _log = Logger()
 
 _ADDED = IN_CREATE | IN_MOVED_TO
@@ -44,23 +46,23 @@ class _Notices(INotify):
 
 
 class RepositoryWatch:
-    """Watches the folder of a repository, and those of its models."""
+    """Watches the folder in which new models appear, if there is one, and those of the models."""
 
     def __init__(
         self,
-        root: Path,
+        places: ModelPlaces,
         reactor: Any,  # Any: Twisted has no type with readers
         *,
         renamed: Callable[[Path], object],
         notice: Callable[[], object],
     ) -> None:
         """*renamed* is called with a path that was renamed into place, *notice* at any change."""
-        self._root = root
+        self._places = places
         self._reactor = reactor
         self._renamed = renamed
         self._notice = notice
         self._inotify: _Notices | None = None
-        self._names: set[str] = set()
+        self._folders: set[Path] = set()
         self._refusal = ""  # the last one of the kernel
 
     def follow(self, names: Collection[str] | None) -> None:
@@ -73,8 +75,13 @@ class RepositoryWatch:
         """
         if names is None:
             self.stop()
-        elif self._names != set(names) or self._inotify is None:
-            self._names = set(names)
+            return
+        folders = set()
+        for name in names:
+            with suppress(KeyError):  # a read that is under way may find it no longer
+                folders.add(self._places.folder_of(name))
+        if self._folders != folders or self._inotify is None:
+            self._folders = folders
             self._start()
 
     def _start(self) -> None:
@@ -90,21 +97,24 @@ class RepositoryWatch:
             self._inotify = _Notices(self._reactor)  # type: ignore[no-untyped-call]  # Twisted's
             inotify: INotify = self._inotify
             inotify.startReading()
-            inotify.watch(FilePath(str(self._root)), _EVENTS, callbacks=[self._changed])
+            if self._places.root is not None:
+                path = FilePath(str(self._places.root))
+                inotify.watch(path, _EVENTS, callbacks=[self._changed])
         except (OSError, INotifyError) as error:
             if str(error) != self._refusal:
                 _log.info(
-                    "changes in {root} are found by polling: {error}", root=self._root, error=error
+                    "changes in {name} are found by polling: {error}",
+                    name=self._places.name,
+                    error=error,
                 )
             self._refusal = str(error)
             self.stop()
             return
         self._refusal = ""
-        for name in self._names:
+        for folder in self._folders:
             # A folder that is gone since, or that cannot be read.
             with suppress(OSError, INotifyError):
-                path = FilePath(str(self._root / name))
-                inotify.watch(path, _EVENTS, callbacks=[self._changed])
+                inotify.watch(FilePath(str(folder)), _EVENTS, callbacks=[self._changed])
 
     def stop(self) -> None:
         """Watch no longer."""
@@ -117,11 +127,11 @@ class RepositoryWatch:
         changed = Path(path.asTextMode().path)
         if events & IN_MOVED_TO:
             self._renamed(changed)
-        if self._root in (changed, changed.parent) and not events & IN_CLOSE_WRITE:
+        if self._places.root in (changed, changed.parent) and not events & IN_CLOSE_WRITE:
             # Also called for a folder that is deleted itself: the target of a link, or the root.
             # Twisted would keep the watch of a folder or link that is gone, and watch no new one.
             # Not in this callback: Twisted may remove a watch after it.
-            (self._names.add if events & _ADDED else self._names.discard)(changed.name)
+            (self._folders.add if events & _ADDED else self._folders.discard)(changed)
             self._reactor.callLater(0, self._restart)
         self._notice()
 

@@ -14,7 +14,13 @@ from click.core import ParameterSource
 
 from server.settings.kinds import Switch
 from server.settings.option import Option
-from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
+from server.settings.table import CHECK_CONFIG, CONFIG, CONFIGURATION, GROUPS, OPTIONS
+from server.settings.tf_serving import FLAGS, Flag
+
+#: The heading of the flags on help pages.
+FLAGS_HEADING = (
+    "Flags of TensorFlow Serving; the others of its flags are ignored, with a line in the log"
+)
 
 R = TypeVar("R")
 
@@ -25,8 +31,10 @@ def click_options(*groups: str) -> Callable[[Callable[..., R]], Callable[..., R]
 
     The function gets ``command_line``, the options that were given, for `resolve`.  If *groups*
     contain `CONFIGURATION`, the function also gets ``check_config``: True if the command must only
-    check and show the settings.  Use it under ``@click.command(cls=SettingsCommand)``.
+    check and show the settings; and the command takes the flags of TensorFlow Serving.  Use it
+    under ``@click.command(cls=SettingsCommand)``.
     """
+    flags = FLAGS if CONFIGURATION in groups else ()
     chosen = [option for option in (*OPTIONS, CONFIG, CHECK_CONFIG) if option.group in groups]
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
@@ -34,6 +42,7 @@ def click_options(*groups: str) -> Callable[[Callable[..., R]], Callable[..., R]
         def with_command_line(*args: object, **parameters: object) -> R:
             context = click.get_current_context()
             names = [option.name for option in chosen if option is not CHECK_CONFIG]
+            names += [flag.name for flag in flags]
             values = {name: parameters.pop(name) for name in names}
             given = {
                 name: value
@@ -42,6 +51,8 @@ def click_options(*groups: str) -> Callable[[Callable[..., R]], Callable[..., R]
             }
             return command(*args, command_line=given, **parameters)
 
+        for flag in reversed(flags):
+            click.option(cls=_FlagOption, flag=flag)(with_command_line)
         for option in reversed(chosen):
             click.option(cls=_SettingOption, setting=option)(with_command_line)
         return with_command_line
@@ -54,9 +65,12 @@ class SettingsCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups in the order of the table, then the options without a group."""
-        records: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, "Other")}
+        groups = (*GROUPS, FLAGS_HEADING, "Other")
+        records: dict[str, list[tuple[str, str]]] = {group: [] for group in groups}
         for parameter in self.get_params(ctx):
-            group = parameter.setting.group if isinstance(parameter, _SettingOption) else "Other"
+            group = FLAGS_HEADING if isinstance(parameter, _FlagOption) else "Other"
+            if isinstance(parameter, _SettingOption):
+                group = parameter.setting.group
             record = parameter.get_help_record(ctx)
             if record is not None:
                 records[group].append(record)
@@ -64,6 +78,29 @@ class SettingsCommand(click.Command):
             if lines:
                 with formatter.section(group):
                     formatter.write_dl(lines)
+
+
+class _FlagOption(click.Option):
+    """A flag of TensorFlow Serving as an option of click; without effect, it is on no help page."""
+
+    def __init__(self, _declarations: Sequence[str], flag: Flag) -> None:
+        """Declare the flag to click; its value is text."""
+        # Any: arguments of several types.  With any flag_value, also None, a value is optional.
+        optional: dict[str, Any] = {"is_flag": False, "flag_value": "true"}
+        if not flag.takes_no_value:
+            optional = {}
+        super().__init__(
+            (f"--{flag.name}", f"--{flag.name.replace('_', '-')}", flag.name),
+            type=str,
+            **optional,
+            metavar=flag.kind.metavar or None,
+            help=flag.effect,
+            hidden=flag.meaning is None,
+        )
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Show the spelling of TensorFlow Serving."""
+        return None if self.hidden else (f"{self.opts[0]} {self.metavar}", str(self.help))
 
 
 class _SettingOption(click.Option):

@@ -38,7 +38,7 @@ class Option(Generic[T]):
     field: str = ""  #: of Settings; empty for an option that is no setting, such as --config
     repeatable: bool = False
     needs: tuple[str, ...] = ()  #: this option requires one of these
-    excludes: str = ""  #: another option for the same thing; giving both is an error
+    excludes: tuple[str, ...] = ()  #: others for the same thing; giving two is an error
 
     @property
     def spelling(self) -> str:
@@ -58,7 +58,7 @@ class Option(Generic[T]):
     @property
     def explanation(self) -> str:
         """The meaning, followed by the options of which this option needs at least one."""
-        needed = " or ".join(f"--{name}" for name in self.needs)
+        needed = " or ".join(f"--{name.replace('_', '-')}" for name in self.needs)
         return f"{self.meaning} Only with {needed}." if needed else self.meaning
 
     def format(self, value: T | tuple[T, ...]) -> tuple[str, ...]:
@@ -83,7 +83,7 @@ def setting(
     unset: str,
     name: str = "",
     needs: tuple[str, ...] = (),
-    excludes: str = "",
+    excludes: tuple[str, ...] = (),
 ) -> T | None: ...
 def setting(
     kind: Kind[T],

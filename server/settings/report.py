@@ -14,6 +14,7 @@ from server.settings.kinds import OrWord
 from server.settings.option import Option, printable
 from server.settings.sources import Resolved
 from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
+from server.settings.tf_serving import FLAGS
 
 _BAR = "\\|"  # a bar within a cell of a table
 
@@ -49,18 +50,30 @@ access_log = true
 - In the environment a switch is `true` or `false`, or `yes`, `on`, `1`, `no`, `off`, `0`.
 """
 
+_FLAGS = """
+## Flags of TensorFlow Serving
+
+`tensorferry serve` takes these on the command line. A log line at the start states what each sets,
+or why it is ignored. `--model_base_path`, `--model_name` and `--model_config_file` are options
+above; beside the last one, the other two are ignored.
+
+| Flag | Effect |
+|---|---|
+"""
+
 
 def describe(resolved: Resolved) -> str:
     """
     Return the effective settings as a TOML file: one line per setting, its origin in a comment.
 
     Reading the file results in the same settings.  A line is commented out if its setting has no
-    value, or if another setting, which excludes it, is given instead.
+    value, or if another setting, which excludes it, is given instead.  The notes are comments.
     """
     rows = [_row(option, resolved) for option in OPTIONS]
     left = max(len(name) for name, _, _ in rows)
     right = max(len(value) for _, value, _ in rows)
-    return "".join(f"{name:{left}} = {value:{right}}  # {why}\n" for name, value, why in rows)
+    lines = [f"{name:{left}} = {value:{right}}  # {why}\n" for name, value, why in rows]
+    return "".join([*lines, *(f"# {printable(note)}\n" for note in resolved.notes)])
 
 
 def _row(option: Option[Any], resolved: Resolved) -> tuple[str, str, str]:
@@ -74,7 +87,7 @@ def _row(option: Option[Any], resolved: Resolved) -> tuple[str, str, str]:
     shown = f"[{', '.join(texts)}]" if option.repeatable else texts[0]
     for other in OPTIONS:
         is_set = getattr(resolved.settings, other.field) is not None
-        if other.excludes == option.name and is_set:
+        if option.name in other.excludes and is_set:
             return f"# {option.name}", shown, f"{why}; {other.name} is given instead"
     return option.name, shown, why
 
@@ -90,7 +103,7 @@ def _toml(option: Option[Any], text: str) -> str:
 
 def options_markdown() -> str:
     """Return the text of docs/options.md."""
-    return _HEAD + "".join(_sections())
+    return _HEAD + "".join(_sections()) + _FLAGS + "".join(_flags())
 
 
 def _sections() -> Iterator[str]:
@@ -103,6 +116,14 @@ def _sections() -> Iterator[str]:
                 variable = "" if option is CHECK_CONFIG else f"`{option.variable}`"
                 cells = (f"`{spelling}`", variable, option.default, option.explanation)
                 yield f"| {' | '.join(cell.replace('|', _BAR) for cell in cells)} |\n"
+
+
+def _flags() -> Iterator[str]:
+    """Yield a row for each flag of TensorFlow Serving."""
+    for flag in FLAGS:
+        value = "[=BOOL]" if flag.takes_no_value else f"={flag.kind.metavar}"
+        effect = flag.effect if flag.meaning is not None else f"Ignored: {flag.effect}."
+        yield f"| `--{flag.name}{value}` | {effect} |\n"
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from server.settings.table import (
     OPTIONS,
     Settings,
 )
+from server.settings.tf_serving import CONFIG_NOTE, FLAG_NAMED, PORT_NOTE
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ class Resolved:
     settings: Settings
     #: a key for each option: "command line", "TENSORFERRY_PORT", "FILE: port" or "default"
     origins: Origins
+    notes: tuple[str, ...] = ()  #: what flags of TensorFlow Serving set, or why they are ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,14 @@ def resolve(command_line: CommandLine, environ: Mapping[str, str]) -> Resolved:
     *command_line* holds only the options that were given.  Reads the TOML file; opens, as a check,
     the files that options name; has no other effect.  Raises `SettingsError` for the first error.
     """
-    given = _from_environment(environ) | _from_command_line(command_line)
+    options, notes = _read_flags(command_line)
+    given = _from_environment(environ) | _from_command_line(options)
     config = given.pop(CONFIG.name, None)
     if config is not None:
         given = _from_file(_read(CONFIG, config)[-1]) | given
+    if "model_config_file" in given:
+        for name in sorted({"model_base_path", "model_name"} & given.keys()):
+            notes.append(CONFIG_NOTE.format(name, given.pop(name).origin))
     values: dict[str, Any] = {}  # Any: each option has its own type
     for option in OPTIONS:
         if option.name in given:
@@ -71,7 +77,35 @@ def resolve(command_line: CommandLine, environ: Mapping[str, str]) -> Resolved:
             values[option.field] = items if option.repeatable else items[-1]
     _check_together(given)
     origins = {o.name: given[o.name].origin if o.name in given else DEFAULT for o in OPTIONS}
-    return Resolved(Settings(**values), origins)
+    return Resolved(Settings(**values), origins, tuple(notes))
+
+
+def _read_flags(command_line: CommandLine) -> tuple[CommandLine, list[str]]:
+    """
+    Return *command_line* with options in the place of flags of TensorFlow Serving, and notes.
+
+    Raises `SettingsError` for a wrong value, and for an option that is given beside a flag for it.
+    """
+    options = {name: raw for name, raw in command_line.items() if name not in FLAG_NAMED}
+    notes = []
+    if "rest_api_port" in command_line and "port" in options:
+        notes.append(PORT_NOTE.format(options.pop("port")))
+    for name, raw in command_line.items():
+        if name not in FLAG_NAMED:
+            continue
+        flag, text = FLAG_NAMED[name], str(raw)
+        try:
+            meaning = flag.read(text)
+        except (OSError, ValueError) as error:
+            reason = f": {error.strerror}" if isinstance(error, OSError) else ""
+            expected = f"expected {flag.kind.expected}, got {text!r}"
+            raise SettingsError(f"--{name}: {expected} ({COMMAND_LINE}){reason}") from None
+        for option, value in meaning.texts.items():
+            if option in options:
+                raise SettingsError(f"--{name} and {OPTION_NAMED[option].spelling}: give one")
+            options[option] = (value,) if OPTION_NAMED[option].repeatable else value
+        notes += meaning.notes
+    return options, notes
 
 
 def _from_command_line(command_line: CommandLine) -> dict[str, _Given]:
@@ -196,9 +230,10 @@ def _check_together(given: Mapping[str, _Given]) -> None:
         if option.name not in given:
             continue
         this = f"{option.name} ({given[option.name].origin})"
-        if option.excludes in given:
-            that = f"{option.excludes} ({given[option.excludes].origin})"
-            raise SettingsError(f"{this} and {that} exclude each other: give one")
+        for other in option.excludes:
+            if other in given:
+                that = f"{other} ({given[other].origin})"
+                raise SettingsError(f"{this} and {that} exclude each other: give one")
         if option.needs and given.keys().isdisjoint(option.needs):
             raise SettingsError(f"{this} needs {' or '.join(option.needs)}, which is not given")
 

@@ -26,6 +26,7 @@ from server.settings.kinds import (
     TensorName,
     WholeNumber,
 )
+from server.settings.model_kinds import ModelConfigPath, ModelName
 from server.settings.option import Option, setting, several
 from server.settings.place_kinds import Endpoint, EndpointOrPath, ReadableFile, ReadableFolder
 
@@ -43,7 +44,11 @@ GROUPS = (LISTENING, MODEL, DEVICE, BATCHING, LIMITS, RUNNING, CONFIGURATION)
 
 #: Labels in an answer if neither the settings nor model.toml set a number.
 DEFAULT_TOP_PREDICTIONS = 5
+#: The name of the model of `model_base_path`.
+DEFAULT_MODEL_NAME = "default"
 _OWN_MODEL = ("graph", "model")
+#: The options that name a repository.
+REPOSITORIES = ("models", "model_base_path", "model_config_file")
 
 DEFAULT_ENDPOINT = "tcp:12480:interface=127.0.0.1"
 
@@ -68,7 +73,7 @@ class Settings:
         "The same as --listen tcp:PORT:interface=127.0.0.1; only without --listen. "
         "0 takes any free port.",
         unset="none",
-        excludes="listen",
+        excludes=("listen",),
     )
     graph: Path | None = setting(
         # Users give a folder here when they mean --model.
@@ -79,7 +84,7 @@ class Settings:
         MODEL,
         "A frozen TensorFlow graph to serve.",
         unset="none, the default model is served",
-        excludes="models",
+        excludes=("models",),
     )
     model: Path | None = setting(
         ReadableFile(or_folder=True),
@@ -87,7 +92,7 @@ class Settings:
         "A model to serve: a frozen graph, a SavedModel folder, a .keras or .h5 file, or a folder "
         "with one of these and a model.toml.",
         unset="none",
-        excludes="graph",
+        excludes=("graph",),
     )
     models: Path | None = setting(
         ReadableFolder(),
@@ -95,7 +100,28 @@ class Settings:
         "A repository of models to serve: FOLDER/NAME/VERSION for each version, which is a whole "
         "number.",
         unset="none",
-        excludes="model",
+        excludes=("model",),
+    )
+    model_base_path: Path | None = setting(
+        ReadableFolder(),
+        MODEL,
+        "The folder of one model to serve: FOLDER/VERSION for each version.",
+        unset="none",
+        excludes=("graph", "model", "models"),
+    )
+    model_name: str | None = setting(
+        ModelName(),
+        MODEL,
+        "The name of the model of --model-base-path, for requests that name it.",
+        unset=f"the name {DEFAULT_MODEL_NAME}",
+        needs=("model_base_path",),
+    )
+    model_config_file: Path | None = setting(
+        ModelConfigPath(),
+        MODEL,
+        "A model config file of TensorFlow Serving, which lists models with their base paths.",
+        unset="none",
+        excludes=("graph", "model", "models"),
     )
     labels: Path | None = setting(
         ReadableFile(),
@@ -251,7 +277,7 @@ class Settings:
         RUNNING,
         "A file with the token of the requests that change which models are served.",
         unset="none, no request may",
-        needs=("models",),
+        needs=REPOSITORIES,
     )
     admin_listen: str | None = setting(
         EndpointOrPath(),
@@ -259,7 +285,14 @@ class Settings:
         "The path of a unix socket, or a Twisted server endpoint, where requests may change which "
         "models are served, without a token.",
         unset="none",
-        needs=("models",),
+        needs=REPOSITORIES,
+    )
+    poll_interval: float = setting(
+        OrWord("once", inf, Number("SECONDS", above=0)),
+        RUNNING,
+        "How often the folders of the models are read, in seconds; with once they are not read "
+        "again when a model is ready.",
+        default=2.1,
     )
     drain_delay: float = setting(
         Number("SECONDS", at_least=0),

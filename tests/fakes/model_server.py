@@ -28,6 +28,7 @@ def model(*versions: dict[str, Any], name: str = "flowers", problem: str = "") -
         "labels": {label: it["version"] for it in versions for label in it["labels"]},
         "weight": 1.0,
         "problem": problem,
+        "notes": [],
         "versions": list(versions),
     }
 

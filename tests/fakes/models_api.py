@@ -29,6 +29,7 @@ PETS: dict[str, Any] = {
     "labels": {"stable": "1"},
     "weight": 1.0,
     "problem": "",
+    "notes": [],
     "versions": [
         {"version": "2", "state": "serving", "reason": "", "labels": []},
         {"version": "1", "state": "failed", "reason": "no graph", "labels": ["stable"]},

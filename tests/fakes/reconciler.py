@@ -15,7 +15,8 @@ from server.inference import Inference
 from server.model_host import ModelHost, stop_serving
 from server.model_loading import Loader
 from server.models import Models, Versions
-from server.repository.reconciler import POLL_SECONDS, Reconciler
+from server.repository.polling import POLL_SECONDS
+from server.repository.reconciler import Reconciler
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner
 from tests.fakes.model_host import IMAGE, ModelHostHarness
@@ -133,7 +134,13 @@ class ReconcilerHarness(ModelHostHarness):
     A version is proven by a run; it fails with the error in `wrong` for the stamp of its files.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, changes: bool = True) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        changes: bool = True,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
         super().__init__(monkeypatch)
         self.hosts.clear()
         self.repository = FakeRepository(self.spend)
@@ -152,6 +159,7 @@ class ReconcilerHarness(ModelHostHarness):
             make_host=self._make_host,
             prove=self._prove,
             on_progress=self.lines.append,
+            poll_seconds=poll_seconds,
         )
 
     def _make_host(self, model: ModelOnDisk, version: VersionOnDisk, beside: bool) -> ModelHost:

@@ -21,6 +21,7 @@ from model.signature import (
     reason_to_run_alone,
 )
 from server.api.tfserving.api import TFServingAPI
+from server.http.error_statuses import HTTPError
 from server.inference import Inference
 from server.models import Models, Versions
 from server.repository.version_report import ModelReport, VersionReport
@@ -223,6 +224,23 @@ STATES = (
 )
 
 
+class FakeReports:
+    """The reports of some models."""
+
+    def __init__(self, reports: Sequence[ModelReport]) -> None:
+        self._by_name = {report.name: report for report in reports}
+
+    def reports(self) -> list[ModelReport]:
+        """Return all reports, in the order of the names."""
+        return [self._by_name[name] for name in sorted(self._by_name)]
+
+    def report(self, name: str) -> ModelReport:
+        """Return the report of the model *name*."""
+        if name not in self._by_name:
+            raise HTTPError(404, f"no model {name!r}")
+        return self._by_name[name]
+
+
 class TFServingServer:
     """The routes, with the models of `MODELS`, and one that is loaded."""
 
@@ -250,9 +268,12 @@ class TFServingServer:
             states = STATES if name == "pets" else (VersionReport("1", "serving"),)
             reports.append(ModelReport(name, states, versions[0], labels))
         self.models.await_models({"slow": "loading"})
-        self.reports = sorted(reports, key=lambda report: report.name)
         api = TFServingAPI(
-            self.models, lambda: self.reports, pool, max_bytes=MAX_BYTES, seconds=clock.seconds
+            self.models,
+            FakeReports(reports),
+            pool,
+            max_bytes=MAX_BYTES,
+            seconds=clock.seconds,
         )
         self.server = WireServer(more=api.routes())
         self.server.limits.max_body = self.server.limits.max_held = MAX_BYTES

@@ -1,6 +1,7 @@
 """The v2 protocol with a real SavedModel of many dtypes, over real sockets."""
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from ml_dtypes import bfloat16
+from PIL import Image
 from twisted.internet.threads import deferToThread
 
 from model.signature import STRING
 from server.settings.table import Settings
 from tests.fakes.server import watched_log
+from tests.images import encoded
 from tests.integration.clients import Answer, get, post
-from tests.integration.saved_models import strings
+from tests.integration.saved_models import PIXELS, SavedModelAt, strings
 from tests.integration.saving import save_functions
 from tests.integration.watched import WatchedServer, in_reactor, module_fixture, watched_server
 
@@ -196,3 +199,35 @@ async def test_metadata_and_statistics_describe_what_is_served(served: Served) -
     stages = ("queue", "compute_input", "compute_infer", "compute_output")
     assert 0 < sum(took[name] for name in stages) <= took["success"]
     assert stats["fail"] == earlier["fail"]
+
+
+@in_reactor
+@pytest.mark.parametrize("name", ["uint8 images", "encoded images"])
+async def test_an_image_has_the_same_scores_in_every_form(
+    name: str, tmp_path: Path, saved_model: SavedModelAt
+) -> None:
+    """As base64, in binary, raw and at `POST /`; for a model of pixels and one that decodes."""
+    files = [encoded(Image.fromarray(each), "PNG") for each in PIXELS]
+    settings = Settings(port=0, model=saved_model(name), max_batch_size=4, lanes=1)
+    with watched_log():
+        async with watched_server(settings, tmp_path) as server:
+            served = Served(server)
+            (spec,) = (await served.get("/v2/models/default"))["inputs"]
+            tensor = {"name": spec["name"], "datatype": "BYTES", "shape": [len(files)]}
+            native = [await deferToThread(post, server.port, file) for file in files]
+            expected = [json.loads(it.body)["outputs"]["scores"][0] for it in native]
+            texts = [b64encode(file).decode() for file in files]
+            body = json.dumps({"inputs": [{**tensor, "data": texts}]}).encode()
+            answers = [await served.infer(body, None)]
+            tail = binary_of(np.array(files, STRING))
+            size = {"binary_data_size": len(tail)}
+            body = json.dumps({"inputs": [{**tensor, "parameters": size}]}).encode()
+            answers.append(await served.infer(body + tail, len(body)))
+            for answer in answers:
+                (output,) = json.loads(answer.body)["outputs"]
+                assert output["shape"] == [len(files), 3]
+                np.testing.assert_array_equal(np.reshape(output["data"], (-1, 3)), expected)
+            for file, row in zip(files, expected, strict=True):
+                raw = await served.infer(file, 0)
+                scores = np.frombuffer(raw.body[int(raw.headers[LENGTH.lower()]) :], np.float32)
+                np.testing.assert_array_equal(scores, np.array(row, np.float32))

@@ -1,10 +1,13 @@
 """
-Make the data of a comparison: the frozen graph, the photo, the tensor, the small body, the answer.
+Make the data of a comparison: the models, a payload for each of them, and the answers.
 
 make_data.py FOLDER.  Runs in the client's virtualenv, with servers/ on PYTHONPATH.  The graph is
-MobileNetV2 with random weights, which a fixed seed determines.
+MobileNetV2, and the model of tables a Keras file of three layers; both have random weights, which a
+fixed seed determines.
 """
 
+import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -19,6 +22,7 @@ from sklearn.datasets import load_sample_images
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 SIDE = served_model.SIDE
+COLUMNS = 30  #: numbers of a row of the table
 QUALITY = 90  #: JPEG's, as phones and web pages have it
 
 
@@ -59,9 +63,28 @@ def make_graph(photo: Image.Image) -> bytes:
     return data
 
 
+def write_table(folder: Path) -> None:
+    """Write the model of tables, a row of numbers and the answer to the row."""
+    tf.keras.utils.set_random_seed(0)
+    model = tf.keras.Sequential(
+        [
+            tf.keras.Input((COLUMNS,), name="row"),
+            tf.keras.layers.Dense(64, activation="relu"),
+            tf.keras.layers.Dense(32, activation="relu"),
+            tf.keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.save(folder / "table.keras")
+    row = [round(math.sin(column), 4) for column in range(COLUMNS)]
+    (folder / "row.json").write_text(json.dumps(row))
+    scores = model(np.array([row], np.float32)).numpy()
+    (folder / "row_answer.json").write_text(json.dumps(scores[0].tolist()))
+
+
 def main(folder: Path) -> None:
     """Write the files of all data into *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
+    write_table(folder)
     photo = make_photo()
     photo.save(folder / "photo.jpg", quality=QUALITY)
     (folder / "graph.pb").write_bytes(make_graph(photo))

@@ -8,7 +8,7 @@ import served_model
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
-NULL = served_model.KIND != "net"
+NET = served_model.KIND == "net"
 decoders = ThreadPoolExecutor(max(served_model.DECODERS, 1))
 runners = ThreadPoolExecutor(served_model.WORKERS)
 
@@ -37,7 +37,7 @@ running = set()
 async def run(jobs, free, predict):
     items = [item for item, _ in jobs]
     try:
-        if NULL:
+        if served_model.INLINE:
             answers = predict(items)
         else:
             answers = await asyncio.get_running_loop().run_in_executor(runners, predict, items)
@@ -69,8 +69,10 @@ async def answer(request: Request):
         return Response(status_code=503)
     app.state.inside += 1
     try:
-        if not NULL:
+        if NET:
             item = await loop.run_in_executor(decoders, served_model.decode, item)
+        else:
+            item = served_model.decode(item)
         future = loop.create_future()
         app.state.queue.put_nowait((item, future))
         return Response(await future, media_type="application/json")

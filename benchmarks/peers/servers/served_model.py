@@ -1,12 +1,14 @@
 """
 The model that every server runs, and the decoding of a body.
 
-PEER_MODEL=null answers the length of a body; PEER_MODEL=net runs the frozen graph.  A server calls
+PEER_MODEL=null answers the length of a body; PEER_MODEL=net runs the frozen graph, and
+PEER_MODEL=table the Keras file PEER_TABLE on a row of numbers in JSON.  A server calls
 decode(body) for each request and predict(items) for each batch, in the places that its own
 documentation recommends.
 """
 
 import io
+import json
 import os
 
 KIND = os.environ.get("PEER_MODEL", "null")
@@ -17,6 +19,7 @@ WORKERS = int(os.environ.get("PEER_WORKERS", "1"))
 DECODERS = int(os.environ.get("PEER_DECODERS", "2"))
 LIMIT = int(os.environ.get("PEER_LIMIT", "0"))  # of load shedding, in workload C only; 0: off
 TIMEOUT_MS = float(os.environ.get("PEER_TIMEOUT_MS", "0"))  # the same
+INLINE = os.environ.get("PEER_INLINE", "0" if KIND == "net" else "1") == "1"  # runs on the loop
 SIDE = 224
 TENSOR_BYTES = SIDE * SIDE * 3 * 4
 
@@ -79,6 +82,31 @@ def load_net(intra=None, inter=None):
     return predict
 
 
+def load_table():
+    """Return a function that runs a list of rows as one batch and returns a list of answers."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import numpy as np
+    import tensorflow as tf
+
+    model = tf.keras.models.load_model(os.environ["PEER_TABLE"])
+    spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    run = tf.function(lambda rows: model(rows, training=False), input_signature=[spec])
+    run = run.get_concrete_function()
+
+    def predict(items):
+        scores = run(tf.constant(np.concatenate(items))).numpy()
+        return [json.dumps({"outputs": [row]}).encode() for row in scores.tolist()]
+
+    return predict
+
+
+def read_row(body):
+    """Return a float32 array of one row from {"inputs": [[...]]}."""
+    import numpy as np
+
+    return np.array(json.loads(body)["inputs"], np.float32)
+
+
 def null_predict(items):
     """Return, for each item, the answer of the null model: its length."""
     return [b'{"n":%d}' % len(item) for item in items]
@@ -86,9 +114,11 @@ def null_predict(items):
 
 def load():
     """Return the predict function of PEER_MODEL."""
-    return load_net() if KIND == "net" else null_predict
+    return {"net": load_net, "table": load_table}.get(KIND, lambda: null_predict)()
 
 
 def decode(body):
     """Return *body* as an item for the predict function."""
+    if KIND == "table":
+        return read_row(body)
     return read(body) if KIND == "net" else body

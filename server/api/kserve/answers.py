@@ -62,6 +62,7 @@ def answer_of(model: ServedModel, envelope: Envelope, outputs: Outputs) -> HTTPR
     places = {spec.name: index for index, spec in enumerate(signature.outputs)}
     entries: list[dict[str, object]] = []
     binary: list[bytes | memoryview] = []
+    tokens = False
     for wish in _wishes(signature, envelope):
         index = places[wish.name]
         spec, array = signature.outputs[index], np.asarray(outputs.arrays[index])
@@ -78,11 +79,12 @@ def answer_of(model: ServedModel, envelope: Envelope, outputs: Outputs) -> HTTPR
             binary.append(data)
         else:
             entry["data"] = value_of(spec, array.reshape(-1))
+            tokens = tokens or (array.dtype.kind == "f" and not np.isfinite(array).all())
         entries.append(entry)
     content: dict[str, object] = {"model_name": model.name, "model_version": model.version}
     if envelope.id is not None:
         content["id"] = envelope.id
-    header = write_json({**content, "outputs": entries}, tokens=True)
+    header = write_json({**content, "outputs": entries}, tokens=tokens)
     if not binary:
         return HTTPResponse(200, header)
     return HTTPResponse(

@@ -39,6 +39,9 @@ from server.models import ModelNotReady, Models, UnknownModel, there_are
 #: The methods of HTTP for which a path under ``/v2`` has an answer in the form of the protocol.
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 
+#: The longest body of a request for the index, which any client may send, in bytes.
+MAX_INDEX_BYTES = 1024
+
 #: Seconds between two looks at a model that is loaded now.
 POLL_SECONDS = 0.05
 
@@ -224,6 +227,8 @@ def _unknown(name: str, version: str | None, problem: str) -> str:
 
 def _ready_only(body: bytes) -> bool:
     """Return the value of "ready" in *body*, which may be empty; raises `FeedError`."""
+    if len(body) > MAX_INDEX_BYTES:
+        raise FeedError(f"the body has {len(body)} bytes, the limit is {MAX_INDEX_BYTES}")
     content = _object_in(body)
     ready = content.get("ready", False)
     if not isinstance(ready, bool):

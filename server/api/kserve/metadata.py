@@ -151,7 +151,8 @@ def model_statistics(inference: Inference, now: float, epoch: float) -> dict[str
 
 
 def _duration(total: Total) -> dict[str, int]:
-    return {"count": total.count, "ns": round(total.seconds * 1e9)}
+    # Clients read unsigned numbers; a clock that is set back could make one negative.
+    return {"count": total.count, "ns": max(0, round(total.seconds * 1e9))}
 
 
 def repository_index(reports: Iterable[ModelReport], *, ready: bool) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ Pure.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote
 
@@ -57,7 +58,9 @@ def target_of(head: Head) -> Target:
     Raises a 404 for an unknown path, a 405 for the method of another path, and a 501 for an
     extension of the protocol that this server does not have.
     """
-    target = _target(head)
+    target = _target(head.path, head.rest)
+    if target is None:
+        raise HTTPError(404, f"Not Found: {head.method} {head.path}")
     method = "POST" if target.action in _POSTED else "GET"
     if head.method != method and not (head.method == "HEAD" and method == "GET"):
         allowed = method if method == "POST" else "GET, HEAD"
@@ -69,24 +72,26 @@ def target_of(head: Head) -> Target:
     return target
 
 
-def _target(head: Head) -> Target:
-    if not head.rest and head.path == "/v2":
+@lru_cache(maxsize=256)
+def _target(path: str, rest: str) -> Target | None:
+    """Return what *path* asks for, with *rest* after ``/v2/`` as sent; None: nothing is there."""
+    if not rest and path == "/v2":
         return Target("server")
-    if head.rest in _FIXED:
-        return Target(_FIXED[head.rest])
-    match [unquote(part) for part in head.rest.split("/")]:
-        case ["models", name, *rest] if name:
-            return _model_target(head, name, rest)
+    if rest in _FIXED:
+        return Target(_FIXED[rest])
+    match [unquote(part) for part in rest.split("/")]:
+        case ["models", name, *more] if name:
+            return _model_target(name, more)
         case ["repository", "models", name, ("load" | "unload") as action] if name:
             return Target(action, name)
         case ["repository", _, "index"] | ["repository", _, "models", _, "load" | "unload"]:
             raise HTTPError(501, "a repository has no name here: /v2/repository/index")
         case [first, *_] if first in _MISSING:
             raise HTTPError(501, f"this server has no {first} extension")
-    raise _not_found(head)
+    return None
 
 
-def _model_target(head: Head, name: str, rest: list[str]) -> Target:
+def _model_target(name: str, rest: list[str]) -> Target | None:
     """Return what a path asks for that continues with *rest* after the *name* of a model."""
     version = None
     if len(rest) > 1 and rest[0] == "versions" and rest[1]:
@@ -98,8 +103,4 @@ def _model_target(head: Head, name: str, rest: list[str]) -> Target:
             return Target(action, name, version)
         case ["trace", "setting"] | ["generate"] | ["generate_stream"]:
             raise HTTPError(501, f"this server has no {rest[0]} extension")
-    raise _not_found(head)
-
-
-def _not_found(head: Head) -> HTTPError:
-    return HTTPError(404, f"Not Found: {head.method} {head.path}")
+    return None

@@ -6,6 +6,7 @@ its body: TensorFlow Serving checks the JSON first.  Everything here runs on the
 """
 
 from collections.abc import Callable
+from typing import Protocol
 
 import orjson
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
@@ -25,6 +26,16 @@ from server.repository.version_report import ModelReport
 _OTHER_METHODS = ("PUT", "DELETE", "PATCH", "OPTIONS")
 
 
+class Reports(Protocol):
+    """What this module needs of the repository."""
+
+    def reports(self) -> list[ModelReport]:
+        """Return a report of each model."""
+
+    def report(self, name: str) -> ModelReport:
+        """Return the report of the model *name*; raises a 404 if there is none."""
+
+
 class _NotServed(HTTPError):
     """The model, version or label that a path names is not served."""
 
@@ -39,14 +50,14 @@ class TFServingAPI:
     def __init__(
         self,
         models: Models,
-        reports: Callable[[], list[ModelReport]],
+        reports: Reports,
         pool: DecodePool,
         *,
         max_bytes: int,
         seconds: Callable[[], float],
     ) -> None:
         """
-        *reports* returns the reports of all models, *max_bytes* limits a decoded body.
+        *max_bytes* limits a decoded body.
 
         *seconds* is the time of the monotonic clock.  Bodies for unknown models are read in *pool*.
         """
@@ -76,15 +87,22 @@ class TFServingAPI:
         if not target.name:
             if target != Target(""):
                 raise HTTPError(400, "Missing model name in request.")
-            return succeed(_json({"models": [report.name for report in self._reports()]}))
+            return succeed(_json({"models": [report.name for report in self._reports.reports()]}))
         if target.action:
             return succeed(_json(metadata_content(self._find_target(target).model)))
-        report = next((it for it in self._reports() if it.name == target.name), None)
-        if report is None and self._models.starting:
-            self._models.find(target.name)  # raises the reason why it is not ready
-        if report is None or not report.versions:
+        return succeed(_json(status_content(self._report(target), target)))
+
+    def _report(self, target: Target) -> ModelReport:
+        """Return the report of the model that *target* names; raises the error if it is unknown."""
+        try:
+            report = self._reports.report(target.name)
+        except HTTPError:
+            if self._models.starting:
+                self._models.find(target.name)  # raises the reason why it is not ready
+            raise not_known(target) from None
+        if not report.versions:
             raise not_known(target)
-        return succeed(_json(status_content(report, target)))
+        return report
 
     def preflight(self, head: Head) -> object:
         """Admit a request for inference, also for an unknown model; else return the refusal."""
