@@ -5,9 +5,10 @@ A dialect is added as a row of `TARGETS`.  The documents use the keys of all dia
 of them reads a part of every document.
 """
 
+import json
 from base64 import b64encode
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import orjson
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from tests.images import claims, coloured, encoded
 IMAGE = encoded(coloured(16, 16), "PNG")
 TEXT = b64encode(IMAGE).decode()
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 FORM = "multipart/form-data; boundary=edge"
 
 
@@ -27,11 +29,33 @@ class Target:
     path: str
     good: bytes
     kind: str  #: the Content-Type of *good*
+    #: Of *good* and of the hostile bodies.
+    headers: Mapping[str, str] = field(default_factory=dict)
 
+
+JSON_LENGTH = "Inference-Header-Content-Length"
+
+#: An input of the v2 protocol with a row.
+_ROW: dict[str, object] = {"name": "image", "shape": [1], "datatype": "BYTES"}
+_BINARY = orjson.dumps({"inputs": [_ROW | {"parameters": {"binary_data_size": 4 + len(IMAGE)}}]})
 
 TARGETS = {
     "native, an image": Target("/", IMAGE, "image/png"),
     "native, JSON": Target("/", orjson.dumps({"inputs": [{"b64": TEXT}]}), JSON),
+    "TensorFlow Serving": Target(
+        "/v1/models/pets:predict", orjson.dumps({"instances": [{"b64": TEXT}]}), JSON
+    ),
+    "v2, JSON": Target(
+        "/v2/models/pets/infer", orjson.dumps({"inputs": [_ROW | {"data": [TEXT]}]}), JSON
+    ),
+    # The header of other bodies states a wrong length.
+    "v2, binary": Target(
+        "/v2/models/pets/infer",
+        _BINARY + len(IMAGE).to_bytes(4, "little") + IMAGE,
+        OCTETS,
+        {JSON_LENGTH: str(len(_BINARY))},
+    ),
+    "v2, raw": Target("/v2/models/pets/infer", IMAGE, OCTETS, {JSON_LENGTH: "0"}),
 }
 
 #: A body and its Content-Type.
@@ -58,6 +82,12 @@ def _in_inputs(value: bytes) -> bytes:
     return b'{"inputs": %s}' % value
 
 
+def _v2(*sizes: int, name: str = "image", datatype: str = "UINT8", **rest: object) -> bytes:
+    """Return a document of the v2 protocol with a tensor whose shape is *sizes*."""
+    tensor = {"name": name, "shape": sizes, "datatype": datatype, **rest}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
 #: Bodies that are read quickly.
 EXTREME: dict[str, Callable[[], Body]] = {
     "50,000 opening brackets": lambda: (b"[" * 50_000, JSON),
@@ -79,10 +109,41 @@ EXTREME: dict[str, Callable[[], Body]] = {
         % orjson.dumps([1] * 5000),
         JSON,
     ),
-    "a negative shape": lambda: (
-        b'{"inputs": [{"name": "image", "shape": [-1, 0], "datatype": "UINT8", "data": []}]}',
+    "a negative shape": lambda: (_v2(-1, 0, data=[]), JSON),
+    "a shape beyond 64 bits": lambda: (_v2(2**40, 2**40, 4, 3, data=[1]), JSON),
+    "a shape of nothing": lambda: (_v2(0, 2**40, 2**40, 3, data=[]), JSON),
+    "50,000 brackets in data": lambda: (
+        _v2(1, 4, 4, 3, data="@").replace(b'"@"', _nested(b"[", b"]")),
         JSON,
     ),
+    "more bytes than there are": lambda: (
+        _v2(2**40, 4, 4, 3, parameters={"binary_data_size": 2**40 * 48}),
+        JSON,
+    ),
+    "bytes beyond 64 bits": lambda: (
+        _v2(1, 4, 4, 3, parameters={"binary_data_size": 10**30}),
+        JSON,
+    ),
+    "a negative number of bytes": lambda: (
+        _v2(1, 4, 4, 3, parameters={"binary_data_size": -48}),
+        JSON,
+    ),
+    "strings that are longer than the body": lambda: (
+        _v2(2, datatype="BYTES", parameters={"binary_data_size": 8}) + b"\xff" * 8,
+        OCTETS,
+    ),
+    "1,000,000 empty strings": lambda: (
+        _v2(1_000_000, datatype="BYTES", parameters={"binary_data_size": 4_000_000})
+        + bytes(4_000_000),
+        OCTETS,
+    ),
+    "100,000 inputs": lambda: (b'{"inputs": [' + b'{"name": "a"},' * 99_999 + b"{}]}", JSON),
+    "100,000 instances of no values": lambda: (
+        b'{"instances": [' + b"{}," * 99_999 + b"{}]}",
+        JSON,
+    ),
+    "instances that end early": lambda: (b'{"instances": [' + b"[[[1," * 10_000, JSON),
+    "tokens in instances": lambda: (b'{"instances": [NaN, -Infinity, Infinity]}', JSON),
     "100,000 empty rows": lambda: (_in_inputs(b"[" + b"[]," * 99_999 + b"[]]"), JSON),
     "100,000 keys": lambda: (
         b"{" + b",".join(b'"%d": 1' % key for key in range(100_000)) + b"}",
@@ -128,6 +189,22 @@ EXTREME: dict[str, Callable[[], Body]] = {
 HUGE: dict[str, Callable[[], Body]] = {
     "a number of 50,000,000 digits": lambda: (_in_inputs(b"9" * 50_000_000), JSON),
     "a fraction of 50,000,000 digits": lambda: (_in_inputs(b"0." + b"3" * 50_000_000), JSON),
+    "a number of 50,000,000 digits in instances": lambda: (
+        b'{"instances": [%s]}' % (b"9" * 50_000_000),
+        JSON,
+    ),
+    "a number of 50,000,000 digits in data": lambda: (
+        _v2(1, 4, 4, 3, data=[0]).replace(b"[0]", b"[%s]" % (b"9" * 50_000_000)),
+        JSON,
+    ),
+    "25,000,000 numbers in data": lambda: (
+        _v2(1, 4, 4, 3, data=[0]).replace(b"[0]", b"[" + b"1," * 24_999_999 + b"1]"),
+        JSON,
+    ),
+    "50,000,000 bytes of a tensor": lambda: (
+        _v2(10**6, 4, 4, 3, parameters={"binary_data_size": 48 * 10**6}) + bytes(48 * 10**6),
+        OCTETS,
+    ),
     "25,000,000 numbers": lambda: (_in_inputs(b"[" + b"1," * 24_999_999 + b"1]"), JSON),
     "2,000,000 rows of lists": lambda: (_in_inputs(b"[" + b"[[1]]," * 1_999_999 + b"[[1]]]"), JSON),
     "a string of 50,000,000 bytes": lambda: (_in_inputs(b'"' + b"A" * 50_000_000 + b'"'), JSON),
@@ -140,8 +217,8 @@ HUGE: dict[str, Callable[[], Body]] = {
 # Random bodies.
 
 _KEYS = (
-    "inputs instances signature_name name shape datatype data b64 outputs parameters id image "
-    "UINT8 BYTES predict"
+    "inputs signature_name name shape datatype data b64 outputs id image "
+    "UINT8 BYTES predict instances parameters binary_data_size examples"
 )
 _WORDS = st.sampled_from([*_KEYS.split(), TEXT, TEXT[:40], ""])
 _TEXTS = _WORDS | st.text(max_size=8)

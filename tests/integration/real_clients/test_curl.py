@@ -1,4 +1,4 @@
-"""curl and urllib, with the requests of the documentations of TensorFlow Serving, KServe and Triton."""
+"""curl and urllib, with requests as in the documentation of TensorFlow Serving, KServe and Triton."""
 
 import json
 import shutil
@@ -18,6 +18,10 @@ pytestmark = [
 ]
 
 IRIS = [[6.8, 2.8, 4.8, 1.4], [6.0, 3.4, 4.5, 1.6]]
+
+REGRESS = json.dumps(
+    {"signature_name": "tensorflow/serving/regress", "examples": [{"x": 1.0}, {"x": 2.0}]}
+)
 
 FILES = {
     "iris-input.json": json.dumps({"instances": IRIS}).encode(),
@@ -60,8 +64,7 @@ REQUESTS: dict[str, tuple[list[str], Any]] = {
         [
             "/v1/models/half_plus_two:regress",
             "-d",
-            '{"signature_name": "tensorflow/serving/regress",'
-            ' "examples": [{"x": 1.0}, {"x": 2.0}]}',
+            REGRESS,
             "-X",
             "POST",
         ],
@@ -123,7 +126,7 @@ REQUESTS: dict[str, tuple[list[str], Any]] = {
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_documented_request_is_answered(served: Repository, tmp_path: Path, name: str) -> None:
-    """``-d`` states the Content-Type application/x-www-form-urlencoded, unless -H states another."""
+    """With the Content-Type application/x-www-form-urlencoded of -d, unless -H states another."""
     arguments, expected = REQUESTS[name]
     status, body = ran(served, tmp_path, *arguments)
     assert status == 200, body

@@ -20,7 +20,6 @@ pytestmark = [
 JSON = ("--input-tensor-format", "json", "--output-tensor-format", "json")
 
 
-#: perf_analyzer takes no inputs that are one value for each row, with no other axis.
 @pytest.mark.parametrize(
     "options",
     [("-m", "adder", "-x", "1"), ("-m", "photos"), ("-m", "iris", *JSON)],

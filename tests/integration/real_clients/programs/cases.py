@@ -36,10 +36,10 @@ def run(client):
     asyncio.run(main(client))
 
 
-def refusal(kind, call):
+def refusal(kind, call, *arguments, **named):
     """Return the text of the error of *kind* that *call* raises."""
     try:
-        call()
+        call(*arguments, **named)
     except kind as error:
         return str(error)
     raise AssertionError(f"no {kind.__name__}")

@@ -1,7 +1,11 @@
-"""Check the documents of a YAML file against the models of KServe's and Kubernetes' Python clients."""
+"""
+Check a YAML file against the models of KServe's and Kubernetes' Python clients; print it as JSON.
+"""
 
+import json
 import re
 import sys
+from pathlib import Path
 
 import kserve.models
 import kubernetes.client
@@ -38,8 +42,7 @@ def check_object(value, kind, path):
     model(**{fields[key]: each for key, each in value.items()})
 
 
-with open(sys.argv[1]) as file:
-    for document in yaml.safe_load_all(file):
-        assert document["apiVersion"] == "serving.kserve.io/v1alpha1"
-        check(document, f"V1alpha1{document['kind']}", document["kind"])
-        print(document["kind"])
+document = yaml.safe_load(Path(sys.argv[1]).read_text())
+assert document["apiVersion"] == "serving.kserve.io/v1alpha1"
+check(document, f"V1alpha1{document['kind']}", document["kind"])
+print(json.dumps(document))

@@ -41,10 +41,10 @@ def metadata(client):
 @case
 def errors(client):
     rows = np.array([[1, 2]], np.float32)
-    refusal(ModelNotFoundError, lambda: client.predict({"x": rows}, "missing"))
-    refusal(ModelNotFoundError, lambda: client.predict({"x": rows}, "adder", 7))
-    refusal(ModelNotFoundError, lambda: client.get_model_status("missing"))
-    refusal(InvalidInputError, lambda: client.predict({"x": rows[:, :1]}, "adder"))
+    refusal(ModelNotFoundError, client.predict, {"x": rows}, "missing")
+    refusal(ModelNotFoundError, client.predict, {"x": rows}, "adder", 7)
+    refusal(ModelNotFoundError, client.get_model_status, "missing")
+    refusal(InvalidInputError, client.predict, {"x": rows[:, :1]}, "adder")
     assert issubclass(InvalidInputError, ModelServerError)
 
 

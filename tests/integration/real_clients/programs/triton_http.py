@@ -97,16 +97,16 @@ def compression(client):
     for request, response in product((None, "gzip", "deflate"), repeat=2):
         for binary in (True, False):
             rows = np.tile(PAIRS, (200, 1))
-            inputs = inputs_of(
-                triton, {"a": rows, "b": np.tile(WHOLE, 200)}, binary=binary
-            )
+            inputs = inputs_of(triton, {"a": rows, "b": np.tile(WHOLE, 200)}, binary=binary)
             result = client.infer(
                 "several",
                 inputs,
                 request_compression_algorithm=request,
                 response_compression_algorithm=response,
             )
-            np.testing.assert_array_equal(result.as_numpy("sum"), rows + np.tile(WHOLE, 200)[:, None])
+            np.testing.assert_array_equal(
+                result.as_numpy("sum"), rows + np.tile(WHOLE, 200)[:, None]
+            )
 
 
 @case
@@ -123,8 +123,9 @@ def types_without_json(client):
     assert ml_dtypes.bfloat16 == TYPES["brain"].dtype
     names = [f"{name}_out" for name in TYPES]
     inputs = inputs_of(triton, TYPES)
-    call = lambda: client.infer("types", inputs, outputs=outputs_of(triton, names, binary=False))
-    assert "cannot be sent as JSON" in refusal(InferenceServerException, call)
+    outputs = outputs_of(triton, names, binary=False)
+    error = refusal(InferenceServerException, client.infer, "types", inputs, outputs=outputs)
+    assert "cannot be sent as JSON" in error
     as_json = ["text_out", "flag_out", "whole_out"]
     outputs = outputs_of(triton, as_json, binary=False)
     outputs += outputs_of(triton, ["half_out", "brain_out"], binary=True)
@@ -180,20 +181,20 @@ def repository(client):
 
     assert states() == {"1": "READY", "2": "READY"}
     for change in (client.unload_model, client.load_model):
-        error = refusal(InferenceServerException, lambda: change("movable"))  # noqa: B023
+        error = refusal(InferenceServerException, change, "movable")
         assert "[401]" in error
         assert "Authorization" in error
     client.unload_model("movable", headers=TOKEN)
     assert not client.is_model_ready("movable")
     inputs = inputs_of(triton, {"x": PAIRS})
-    error = refusal(InferenceServerException, lambda: client.infer("movable", inputs))
+    error = refusal(InferenceServerException, client.infer, "movable", inputs)
     assert "movable" in error
     client.load_model("movable", headers=TOKEN)
     assert client.is_model_ready("movable")
     assert "READY" in states().values()
     client.infer("movable", inputs)
-    call = lambda: client.load_model("missing", headers=TOKEN)
-    assert "failed to load 'missing'" in refusal(InferenceServerException, call)
+    error = refusal(InferenceServerException, client.load_model, "missing", headers=TOKEN)
+    assert "failed to load 'missing'" in error
 
 
 @case
@@ -201,8 +202,8 @@ def priority_and_timeout(client):
     for priority in (0, 1, 2, 9):
         inputs = several_inputs(triton, binary=True)
         check_several(client.infer("several", inputs, priority=priority, timeout=60_000_000))
-    call = lambda: client.infer("several", several_inputs(triton, binary=True), timeout=1)
-    error = refusal(InferenceServerException, call)
+    inputs = several_inputs(triton, binary=True)
+    error = refusal(InferenceServerException, client.infer, "several", inputs, timeout=1)
     assert "[503]" in error or "[504]" in error, error
 
 
@@ -210,7 +211,7 @@ def priority_and_timeout(client):
 def errors(client):
     def error_of(model, arrays, **options):
         inputs = inputs_of(triton, arrays)
-        return refusal(InferenceServerException, lambda: client.infer(model, inputs, **options))
+        return refusal(InferenceServerException, client.infer, model, inputs, **options)
 
     good = {"a": PAIRS, "b": WHOLE}
     error = error_of("missing", good)
@@ -223,7 +224,7 @@ def errors(client):
     assert "data-type is 'FP64'" in error_of("several", {**good, "a": PAIRS.astype(np.float64)})
     outputs = outputs_of(triton, ["none"], binary=True)
     assert "unexpected inference output 'none'" in error_of("several", good, outputs=outputs)
-    error = refusal(InferenceServerException, lambda: client.get_model_metadata("missing"))
+    error = refusal(InferenceServerException, client.get_model_metadata, "missing")
     assert error.startswith("[404]")
     error = refusal(InferenceServerException, client.get_trace_settings)
     assert "[501]" in error
