@@ -1,4 +1,4 @@
-"""curl and urllib, with requests as in the documentation of TensorFlow Serving, KServe and Triton."""
+"""curl and urllib, with requests as the documentation of the other servers has them."""
 
 import json
 import shutil

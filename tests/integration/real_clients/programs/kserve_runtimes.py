@@ -16,11 +16,11 @@ PLAIN = {"str": str, "int": int, "bool": bool, "float": (int, float), "object": 
 
 def check(value, kind, path):
     """Check that *value* at *path* has the type *kind*, as the clients write it, and no more."""
-    if inner := re.fullmatch(r"list\[(.*)\]", kind):
+    if inner := re.fullmatch(r"[lL]ist\[(.*)\]", kind):
         assert isinstance(value, list), path
         for index, each in enumerate(value):
             check(each, inner[1], f"{path}[{index}]")
-    elif inner := re.fullmatch(r"dict\(str, (.*)\)", kind):
+    elif inner := re.fullmatch(r"[dD]ict[(\[]str, (.*)[)\]]", kind):
         assert isinstance(value, dict), path
         for key, each in value.items():
             check(each, inner[1], f"{path}.{key}")
