@@ -89,6 +89,39 @@ async def binary_of_version_2(clients):
 
 
 @case
+async def types_of_version_2(clients):
+    """FP16 in binary, strings and flags as JSON and in binary."""
+    values = {
+        "half": np.array([[0.5, -65504]], np.float16),
+        "text": np.array([[b"a", "é".encode()]], object),
+        "flag": np.array([[True, False]]),
+        "whole": np.array([[-(2**63), 2**63 - 1]], np.int64),
+    }
+    # KServe's SDK has no BF16.
+    zeros = {"name": "brain", "shape": [1, 2], "datatype": "BF16"}
+    for binary in (True, False):
+        inputs = []
+        for name, datatype in (
+            ("half", "FP16"),
+            ("text", "BYTES"),
+            ("flag", "BOOL"),
+            ("whole", "INT64"),
+        ):
+            inputs.append(InferInput(name, [1, 2], datatype))
+            inputs[-1].set_data_from_numpy(values[name], binary_data=binary or name == "half")
+        inputs.append(InferInput(**zeros, parameters={"binary_data_size": 4}))
+        inputs[-1]._raw_data = bytes(4)
+        names = [f"{name}_out" for name in values]
+        outputs = [RequestedOutput(name, {"binary_data": True}) for name in names]
+        asked = InferRequest("types", inputs, request_outputs=outputs)
+        answer = await clients["v2"].infer(URL, asked, model_name="types")
+        for name, output in zip(values, answer.outputs, strict=True):
+            # The SDK decodes the strings of an answer.
+            expected = np.array([["a", "é"]], object) if name == "text" else values[name]
+            np.testing.assert_array_equal(output.as_numpy(), expected)
+
+
+@case
 async def errors_of_version_2(clients):
     client = clients["v2"]
     error = await async_refusal(

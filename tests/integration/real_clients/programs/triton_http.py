@@ -184,7 +184,7 @@ def repository(client):
         error = refusal(InferenceServerException, change, "movable")
         assert "[401]" in error
         assert "Authorization" in error
-    client.unload_model("movable", headers=TOKEN)
+    client.unload_model("movable", headers=TOKEN, unload_dependents=True)
     assert not client.is_model_ready("movable")
     inputs = inputs_of(triton, {"x": PAIRS})
     error = refusal(InferenceServerException, client.infer, "movable", inputs)
@@ -193,6 +193,11 @@ def repository(client):
     assert client.is_model_ready("movable")
     assert "READY" in states().values()
     client.infer("movable", inputs)
+    for options in ({"config": "{}"}, {"config": "{}", "files": {"file:1/model.pb": b"a"}}):
+        error = refusal(
+            InferenceServerException, client.load_model, "movable", headers=TOKEN, **options
+        )
+        assert "[400]" in error
     error = refusal(InferenceServerException, client.load_model, "missing", headers=TOKEN)
     assert "failed to load 'missing'" in error
 
@@ -205,6 +210,22 @@ def priority_and_timeout(client):
     inputs = several_inputs(triton, binary=True)
     error = refusal(InferenceServerException, client.infer, "several", inputs, timeout=1)
     assert "[503]" in error or "[504]" in error, error
+
+
+@case
+def parameters_without_a_meaning_here(client):
+    """A sequence, query parameters, and parameters and headers of other servers."""
+    result = client.infer(
+        "several",
+        several_inputs(triton, binary=True),
+        sequence_id=7,
+        sequence_start=True,
+        sequence_end=True,
+        parameters={"colour": "red", "level": 3, "flag": True},
+        query_params={"trace": 1},
+        headers={"X-Test": "1"},
+    )
+    check_several(result)
 
 
 @case
@@ -228,8 +249,8 @@ def errors(client):
     assert error.startswith("[404]")
     error = refusal(InferenceServerException, client.get_trace_settings)
     assert "[501]" in error
-    error = refusal(InferenceServerException, client.get_system_shared_memory_status)
-    assert "[501]" in error
+    for call in (client.get_system_shared_memory_status, client.get_log_settings):
+        assert "[501]" in refusal(InferenceServerException, call)
 
 
 @case
