@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from server.http.error_statuses import HTTPError, refusal_for
 from server.http.messages import HTTPResponse
+from server.settings.option import printable
 
 
 def invalid(message: str) -> HTTPError:
@@ -22,10 +23,12 @@ def write_error(
     """
     Return the answer for *error*, with *headers* added; the statuses are the native ones.
 
-    The request id is a header alone.
+    The request id is a header alone.  Other control characters than line ends, which a client may
+    have sent, are escaped.
     """
     refusal = refusal_for(error)
-    text = json.dumps({"error": refusal.message}, indent=4, ensure_ascii=False)
+    message = "\n".join(printable(line) for line in refusal.message.split("\n"))
+    text = json.dumps({"error": message}, indent=4, ensure_ascii=False)
     return HTTPResponse(
         refusal.status, text.encode(errors="replace"), {**refusal.headers, **(headers or {})}
     )
