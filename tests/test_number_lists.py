@@ -135,6 +135,8 @@ def test_other_large_values_are_read_as_ever(body: bytes) -> None:
         b"[[1,2]," + b"[3,4]," * LONG + b"[3,4],]",
         b"[" + ROW + b"1] 2",
         b'{"a":[' + ROW + b'1],"b":}',
+        b'{"a":1,[' + ROW + b"1]:2}",
+        b"{[" + ROW + b'1]:2,"a":{}}',
         b'{"a":[' + ROW + b"1]",
         b"[" * 900 + ROW,
     ],

@@ -16,14 +16,18 @@ from server.api.dialect import Dialect
 from server.api.inference_api import InferenceAPI
 from server.api.native import MAX_BYTES_READ_AT_ONCE, NATIVE
 from server.api.tfserving.dialect import dialect
+from server.api.tfserving.errors import MAX_MESSAGE_CHARACTERS
 from server.api.tfserving.examples import example_in, serialised
+from server.api.tfserving.paths import Target
+from server.api.tfserving.reports import status_content
 from server.api.tfserving.shown_json import shown
 from server.inference import Inference
+from server.repository.version_report import ModelReport, VersionReport
 from tests.fakes.http import http_request, request
 from tests.fakes.server import ManualLane, served_model
 from tests.fakes.service import ServiceHarness
 from tests.fakes.tables import Pair
-from tests.fakes.tfserving import TFServingServer
+from tests.fakes.tfserving import STATES, TFServingServer
 from tests.fakes.threads import Calls, ManualThreads, outcomes
 from tests.images import coloured, encoded
 
@@ -206,7 +210,27 @@ def test_a_hostile_body_is_a_client_error(body: bytes, model: str, action: str) 
     assert client.statuses[1] == 200
 
 
+def test_an_error_repeats_little_of_a_long_text() -> None:
+    """A body of many megabytes does not come back in the answer."""
+    served = TFServingServer()
+    client = served.server.connect()
+    body = {"signature_name": "s" * 5000, "instances": [[1, 2, 3]]}
+    client.send(request("POST", ROW[0], orjson.dumps(body)))
+    served.work()
+    message = client.answer.json()["error"]
+    assert message.startswith('Serving signature name: "sss')
+    assert len(message) == MAX_MESSAGE_CHARACTERS
+
+
 # --- texts
+
+
+def test_each_state_of_a_version_has_a_status() -> None:
+    """Also that of one whose load has ended, and which takes no requests yet."""
+    states = [*STATES, VersionReport("9", "loaded")]
+    content = status_content(ModelReport("m", tuple(states), None), Target("m"))
+    shown_states = {it["state"] for it in content["model_version_status"]}  # type: ignore[attr-defined]  # a list
+    assert shown_states == {"START", "LOADING", "AVAILABLE", "UNLOADING", "END"}
 
 
 JSON = st.recursive(
