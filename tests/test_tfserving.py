@@ -96,6 +96,29 @@ def test_a_large_body_is_read_on_a_decode_thread(path: str) -> None:
         assert client.answer.status == (200 if "rows" in path else 404)
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "jobs"),
+    [
+        ("several:predict", {"instances": [{"b": 1, "a": [1, 2]}] * 4}, 0),
+        ("several:predict", {"instances": [{"b": 1, "a": [1, 2]}] * 40}, 1),
+        ("several:predict", {"inputs": {"b": [1] * 40, "a": [[1, 2]] * 40}}, 0),
+        ("rows:predict", {"instances": [[1, 2, 3]] * 80}, 0),
+        ("examples:regress", {"examples": [{"age": 1}] * 4, "signature_name": "age"}, 0),
+        ("examples:regress", {"examples": [{"age": 1}] * 80, "signature_name": "age"}, 1),
+    ],
+)
+def test_an_answer_of_many_objects_is_written_on_a_decode_thread(
+    path: str, content: object, jobs: int
+) -> None:
+    """As is one of many examples; arrays are written at once."""
+    served = TFServingServer()
+    client = served.server.connect()
+    client.send(request("POST", f"/v1/models/{path}", orjson.dumps(content)))
+    assert len(served.threads.queue) == jobs
+    served.work()
+    assert client.answer.status == 200
+
+
 def test_a_body_for_an_unknown_model_is_dropped_when_its_client_hangs_up() -> None:
     """Its job is withdrawn, and nothing is logged."""
     served = TFServingServer()

@@ -158,6 +158,12 @@ def value_of(spec: TensorSpec, array: np.ndarray) -> object:
     return np.asarray(array, _converted_as(spec.dtype), order="C")[()]
 
 
+def has_tokens(array: np.ndarray) -> bool:
+    """Whether a value of *array* is NaN or an infinity, for which JSON has no number."""
+    # bfloat16 has a kind of its own.
+    return array.dtype.kind in "fV" and not np.isfinite(array).all()
+
+
 def check_carried(signature: Signature) -> None:
     """Raise `FeedError` if an input or output of *signature* cannot be written as JSON."""
     for spec in signature.inputs:

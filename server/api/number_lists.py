@@ -183,7 +183,7 @@ def _filled(content: object, lists: Mapping[str, NumberList]) -> object | None:
     """
     Return *content*, changed in place, with *lists* in place of the strings of their names.
 
-    None if one is an element of a list, or, which is no JSON, the key of a value: only a value of an
+    None if one is an element of a list, or the key of a value, which is no JSON: only a value of an
     object, or the whole text, may be one.
     """
     if isinstance(content, str):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.signature import STRING, FeedError, Signature, TensorSpec
-from server.api.json_tensors import value_of
+from server.api.json_tensors import has_tokens, value_of
 from server.api.json_text import write_json
 from server.api.kserve.datatypes import BINARY_ONLY, DATATYPES, datatype_of, to_bytes
 from server.api.kserve.envelope import Envelope, OutputWish
@@ -79,7 +79,7 @@ def answer_of(model: ServedModel, envelope: Envelope, outputs: Outputs) -> HTTPR
             binary.append(data)
         else:
             entry["data"] = value_of(spec, array.reshape(-1))
-            tokens = tokens or (array.dtype.kind == "f" and not np.isfinite(array).all())
+            tokens = tokens or has_tokens(array)
         entries.append(entry)
     content: dict[str, object] = {"model_name": model.name, "model_version": model.version}
     if envelope.id is not None:

@@ -48,9 +48,9 @@ def _read(
     at_once = is_small(body) and not model.reads_images
     if action == "predict":
         predict = _Predict(model, body)
-        return Call(predict.prepare, predict.finish, options, at_once)
-    prepare = partial(_examples_feed, model, body, action)
-    return Call(prepare, answers.BY_ACTION[action][1], options, at_once)
+        return Call(predict.prepare, predict.finish, options, at_once, predict.takes_long)
+    prepare, finish = partial(_examples_feed, model, body, action), answers.BY_ACTION[action][1]
+    return Call(prepare, finish, options, at_once, Outputs.have_many_numbers)
 
 
 class _Predict:
@@ -81,6 +81,12 @@ class _Predict:
     def finish(self, outputs: Outputs) -> HTTPResponse:
         """Return the answer in the form of the request."""
         return self._finish(outputs)
+
+    def takes_long(self, outputs: Outputs) -> bool:
+        """Whether `finish` takes long; see `Call.takes_long`."""
+        if self._finish is answers.rows_answer and len(outputs.arrays) > 1:
+            return outputs.have_many_numbers()  # an object for each row
+        return outputs.are_large()
 
 
 def _images_in(model: ServedModel, signature: Signature, columns: Columns) -> list[bytes]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from server.http.error_statuses import HTTPError, refusal_for
 from server.http.messages import HTTPResponse
 
-
 #: The most characters of a message: the texts of a client, which it repeats, may be a whole body.
 MAX_MESSAGE_CHARACTERS = 1024
 
