@@ -115,6 +115,19 @@ class ServedModel:
             and signature.outputs == self.image_input.signature.outputs
         )
 
+    def takes_files_for(self, signature: Signature) -> bool:
+        """
+        Whether image files can be given for the only input of *signature*.
+
+        They are the strings that it takes, or their pixels take the place of it.
+        """
+        image_input = self.image_input
+        return self.takes_images_for(signature) or (
+            image_input is not None
+            and signature == image_input.requested
+            and signature.inputs[0].dtype == STRING
+        )
+
     def prepare_tensors(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> Feed:
         """
         Return the feed of *arrays* by the names of the inputs of *signature*, one of the model's.

@@ -27,16 +27,6 @@ def signature_of(model: ServedModel, name: str | None) -> Signature:
     return signature
 
 
-def takes_files(model: ServedModel, signature: Signature) -> bool:
-    """Whether *model* takes image files as BYTES for the only input of *signature*."""
-    image_input = model.image_input
-    if image_input is None:
-        return False
-    if model.takes_images_for(signature):
-        return True
-    return signature == image_input.requested and signature.inputs[0].dtype == STRING
-
-
 def feed_of(model: ServedModel, envelope: Envelope, body: bytes, start: int) -> Feed:
     """
     Return the feed of the request *envelope*; its binary tensors are in *body* from *start* on.
@@ -61,7 +51,7 @@ def feed_of(model: ServedModel, envelope: Envelope, body: bytes, start: int) -> 
             )
         if tensor.name in arrays:
             raise FeedError(f"input {tensor.name!r} is given twice")
-        if tensor.datatype == "BYTES" and takes_files(model, signature):
+        if tensor.datatype == "BYTES" and model.takes_files_for(signature):
             spec = TensorSpec(spec.name, STRING, None)
             files = _files(tensor, _array(model, spec, tensor, body, start))
         else:
@@ -145,13 +135,13 @@ def raw_feed(model: ServedModel, body: bytes) -> Feed:
         )
     (spec,) = signature.inputs
     if spec.dtype == STRING:
-        if takes_files(model, signature):
+        if model.takes_files_for(signature):
             return model.prepare_image(image_file(body))
         array = np.empty((1,) * max(1, len(spec.shape or ())), STRING)
         array.fill(body)
         return model.prepare_tensors(signature, {spec.name: array})
     shape = _raw_shape(spec, len(body), batched=signature.batched)
-    if takes_files(model, signature) and prod(shape) * spec.dtype.itemsize != len(body):
+    if model.takes_files_for(signature) and prod(shape) * spec.dtype.itemsize != len(body):
         return model.prepare_image(body)  # whose error states what the body is
     return model.prepare_tensors(
         signature, {spec.name: from_bytes(spec.name, spec.dtype, shape, body, 0, len(body))}

@@ -7,19 +7,18 @@ images, on the reactor thread.
 
 from functools import partial
 
-from model.signature import STRING, Feed, Signature
+from model.signature import Feed, Signature
 from server.api.content_encoding import coding_of
 from server.api.dialect import Dialect
 from server.api.image_body import from_text, texts_in
 from server.api.json_tensors import check_carried
-from server.api.json_text import as_list
 from server.api.native import MAX_BYTES_READ_AT_ONCE
 from server.api.tfserving import answers
 from server.api.tfserving.documents import Body, Document
 from server.api.tfserving.errors import invalid, write_error
 from server.api.tfserving.examples import arrays_of_examples
 from server.api.tfserving.paths import inference_target
-from server.api.tfserving.tensors import Columns, arrays_of, columns_of, is_opaque, is_row_format
+from server.api.tfserving.tensors import Columns, arrays_of, columns_of, is_row_format
 from server.call import Call, Outputs, RequestOptions
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
@@ -91,20 +90,10 @@ class _Predict:
 
 def _images_in(model: ServedModel, signature: Signature, columns: Columns) -> list[bytes]:
     """Return the base64 text of each image in *columns*; [] if they are values of *signature*."""
-    image_input = model.image_input
-    if image_input is None or len(signature.inputs) != 1:
+    if not model.takes_files_for(signature):
         return []
     (spec,) = signature.inputs
-    takes_strings = spec.dtype == STRING and signature == image_input.requested
-    if not takes_strings and not model.takes_images_for(signature):
-        return []
-    value = columns[spec.name]
-    if is_opaque(value):
-        return []
-    items = as_list(value)
-    if items and not isinstance(items[0], str | dict):
-        return []
-    texts = texts_in(value, spec.name)
+    texts = texts_in(columns[spec.name], spec.name)
     # Strings for several images of a signature that takes one are an error of its shape.
     return texts if len(texts) == 1 or signature.batched else []
 
