@@ -16,7 +16,7 @@ from model.execution.queues import FeedQueue, Queues
 from model.execution.recorder import Recorder
 from model.images.input import ImageInput, check_encoded_images
 from model.repository.labels import top_k
-from model.signature import STRING, Arrays, Feed, Signature
+from model.signature import STRING, Arrays, Feed, FeedError, Signature
 from server.call import Outputs
 
 
@@ -68,6 +68,14 @@ class ServedModel:
     def reads_images(self) -> bool:
         """Whether a string in a tensor may be an image, which is decoded or checked."""
         return self.image_input is not None or self.max_pixels is not None
+
+    def signature_of(self, name: str | None) -> Signature:
+        """Return the signature *name*, None: the default one; raises `FeedError`."""
+        signature = self.signatures.get(self.default if name is None else name)
+        if signature is None:
+            known = ", ".join(self.signatures)
+            raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
+        return signature
 
     def prepare_image(self, data: bytes) -> Feed:
         """

@@ -10,21 +10,12 @@ from math import prod
 import numpy as np
 
 from model.images.first_bytes import image_format
-from model.signature import STRING, Feed, FeedError, Signature, TensorSpec
+from model.signature import STRING, Feed, FeedError, TensorSpec
 from server.api.image_body import image_file
 from server.api.json_tensors import array_of
 from server.api.kserve.datatypes import BINARY_ONLY, datatype_of, from_bytes, reshaped
 from server.api.kserve.envelope import Envelope, InputTensor
 from server.served_model import ServedModel
-
-
-def signature_of(model: ServedModel, name: str | None) -> Signature:
-    """Return the signature *name* of *model*, None: the default one; raises `FeedError`."""
-    signature = model.signatures.get(model.default if name is None else name)
-    if signature is None:
-        known = ", ".join(model.signatures)
-        raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
-    return signature
 
 
 def feed_of(model: ServedModel, envelope: Envelope, body: bytes, start: int) -> Feed:
@@ -34,7 +25,7 @@ def feed_of(model: ServedModel, envelope: Envelope, body: bytes, start: int) -> 
     Raises `FeedError` if the request does not fit the model or the length of the body, `BadImage`
     if an image cannot be decoded, and `QueueFull` for more images than the queue can ever hold.
     """
-    signature = signature_of(model, envelope.signature_name)
+    signature = model.signature_of(envelope.signature_name)
     specs = {spec.name: spec for spec in signature.inputs}
     if len(envelope.inputs) != len(specs):
         raise FeedError(
