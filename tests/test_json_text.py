@@ -11,7 +11,7 @@ from model.signature import FeedError
 from server.api.json_text import as_list, read_json, write_json
 
 DEEP = 50_000  #: brackets
-LONG = 50_000_000  #: digits
+LONG = 2_000_000  #: digits
 
 
 def refusal(body: bytes, *, tokens: bool) -> str:

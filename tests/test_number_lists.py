@@ -173,7 +173,7 @@ def texts(draw: st.DrawFn) -> bytes:
     return (around % text).encode()
 
 
-@settings(derandomize=True, deadline=None, max_examples=500)
+@settings(derandomize=True, deadline=None, max_examples=100)
 @given(texts(), st.integers(1, 20))
 def test_every_array_is_equal_to_the_parsed_list(body: bytes, piece_bytes: int) -> None:
     """Of short texts too, in pieces of any length; what is no JSON gives no array."""

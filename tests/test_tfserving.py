@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
@@ -199,6 +199,12 @@ def test_a_large_list_of_numbers_is_a_list_like_any_other(
 # --- hostile bodies
 
 
+@pytest.fixture(scope="module")
+def shared() -> TFServingServer:
+    """Return the server of all hostile bodies."""
+    return TFServingServer()
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -222,12 +228,13 @@ def test_a_large_list_of_numbers_is_a_list_like_any_other(
 )
 @pytest.mark.parametrize("model", ["rows", "words", "several", "pets", "none"])
 @pytest.mark.parametrize("action", ["predict", "classify"])
-def test_a_hostile_body_is_a_client_error(body: bytes, model: str, action: str) -> None:
+def test_a_hostile_body_is_a_client_error(
+    shared: TFServingServer, body: bytes, model: str, action: str
+) -> None:
     """Never a 500; and the next request is answered."""
-    served = TFServingServer()
-    client = served.server.connect()
+    client = shared.server.connect()
     client.send(request("POST", f"/v1/models/{model}:{action}", body))
-    served.work()
+    shared.work()
     assert client.answer.status in ((400, 404) if model == "none" else (400,))
     client.send(request("POST", *ROW))
     assert client.statuses[1] == 200
@@ -262,6 +269,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=30, deadline=None)
 @given(JSON)
 def test_a_short_value_is_shown_as_json(value: object) -> None:
     """A longer one as the beginning of that text."""
