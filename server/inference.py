@@ -117,6 +117,7 @@ class Inference:
                     self.admission.admit(call.options)
                 answers.append(self.run(call, own))
             except Exception:  # noqa: BLE001 - any error is the result of the call
+                self.statistics.failed()
                 answers.append(fail(Failure()))
         ended = DeferredList(answers, consumeErrors=True)
         return ended.addCallback(_join, calls.join, timing, timings)

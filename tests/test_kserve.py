@@ -90,6 +90,7 @@ def test_a_shape_without_elements_needs_no_memory() -> None:
         (ECHO, rows(1, 2), {"Content-Encoding": "gzip"}, False),
         (ECHO, bytes(8000), {JSON_LENGTH: "0"}, True),
         ("/v2/models/words/infer", bytes(8000), {JSON_LENGTH: "0"}, False),
+        ("/v2/models/echo_bool/infer", bytes(8000), {JSON_LENGTH: "0"}, False),
         (PETS, IMAGE, {JSON_LENGTH: "0"}, False),
     ],
 )

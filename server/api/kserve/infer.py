@@ -38,8 +38,8 @@ def _read(
 ) -> Call[HTTPResponse]:
     coding, json_length = coding_of(request.headers), _json_length(request.headers)
     inference = _Inference(model, request, options, coding, json_length, max_body)
-    # The values of numeric tensors in binary are not read at all.
-    read = len(request.body) if json_length is None or _takes_strings(model) else json_length
+    # The numbers of tensors in binary are not read at all.
+    read = len(request.body) if json_length is None or _reads_values(model) else json_length
     at_once = not coding and not model.reads_images and read <= MAX_BYTES_READ_AT_ONCE
     return Call(inference.prepare, inference.finish, options, at_once, inference.takes_long)
 
@@ -54,8 +54,10 @@ def _json_length(headers: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _takes_strings(model: ServedModel) -> bool:
-    return any(spec.dtype == STRING for each in model.signatures.values() for spec in each.inputs)
+def _reads_values(model: ServedModel) -> bool:
+    """Whether *model* takes strings, or bools, which are checked."""
+    kinds = {spec.dtype.kind for each in model.signatures.values() for spec in each.inputs}
+    return not kinds.isdisjoint({STRING.kind, "b"})
 
 
 class _Inference:
