@@ -31,8 +31,12 @@ def check_wishes(model: ServedModel, signature: Signature, envelope: Envelope) -
     *signature* is the one that runs.  Called before the run, which would be useless.
     """
     specs = {spec.name: spec for spec in signature.outputs}
+    names: set[str] = set()
     for wish in _wishes(signature, envelope):
         spec = specs.get(wish.name)
+        if wish.name in names:  # each more would make the answer longer
+            raise FeedError(f"output {wish.name[:80]!r} is asked for twice")
+        names.add(wish.name)
         if spec is None:
             raise FeedError(
                 f"unexpected inference output {wish.name[:80]!r} for model {model.name!r}"

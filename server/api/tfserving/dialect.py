@@ -1,8 +1,8 @@
 """
 The dialect of TensorFlow Serving: what `:predict`, `:classify` and `:regress` ask for.
 
-The functions that read a body run on decode threads; for a small body, and a model that reads no
-images, on the reactor thread.
+The functions that read a body run on decode threads; for a small body without examples, and a model
+that reads no images, on the reactor thread.
 """
 
 from functools import partial
@@ -44,12 +44,13 @@ def _read(
 ) -> Call[HTTPResponse]:
     action = inference_target(request).action
     body = body_of(request, max_bytes)
-    at_once = is_small(body) and not model.reads_images
     if action == "predict":
         predict = _Predict(model, body)
+        at_once = is_small(body) and not model.reads_images
         return Call(predict.prepare, predict.finish, options, at_once, predict.takes_long)
     prepare, finish = partial(_examples_feed, model, body, action), answers.BY_ACTION[action][1]
-    return Call(prepare, finish, options, at_once, Outputs.have_many_numbers)
+    # Never at once: a small body may have many examples, each with a long context.
+    return Call(prepare, finish, options, takes_long=Outputs.have_many_numbers)
 
 
 class _Predict:
