@@ -15,6 +15,7 @@ from model.execution.decode_pool import DecodePool
 from server.api.dialect import Dialect
 from server.api.inference_api import InferenceAPI
 from server.api.native import MAX_BYTES_READ_AT_ONCE, NATIVE
+from server.api.tfserving import refusals
 from server.api.tfserving.dialect import dialect
 from server.api.tfserving.errors import MAX_MESSAGE_CHARACTERS
 from server.api.tfserving.examples import example_in, serialised
@@ -248,6 +249,21 @@ def test_a_long_context_is_not_copied_into_very_many_examples() -> None:
     served.work()
     assert client.answer.status == 413
     assert client.answer.json()["error"].endswith(f"the limit is {MAX_BYTES}")
+
+
+def test_the_search_for_a_wrong_value_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value far behind has a shorter error: the search takes much longer than a conversion."""
+    monkeypatch.setattr(refusals, "MAX_CHECKED_VALUES", 20)
+    for rows, message in (
+        ([[1, 2, 3]] * 4 + [[1, 2, "x"]], "Failed to process element: 4 of "),
+        ([[1, 2, 3]] * 5 + [[1, 2, "x"]], "input 'x' at [5, 2]: expected numbers that fit float32"),
+    ):
+        served = TFServingServer()
+        client = served.server.connect()
+        client.send(request("POST", ROW[0], orjson.dumps({"instances": rows})))
+        served.work()
+        assert client.answer.status == 400
+        assert client.answer.json()["error"].startswith(message)
 
 
 def test_an_error_repeats_little_of_a_long_text() -> None:
