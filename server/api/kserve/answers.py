@@ -120,10 +120,13 @@ def _classes(model: ServedModel, outputs: Outputs, index: int, count: int) -> np
         if image_input.two_classes:
             scores = np.concatenate([1 - scores, scores], axis=1)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    texts = np.empty(best.shape, STRING)
-    for place, at in np.ndenumerate(best):
-        label = f":{labels[at]}" if at < len(labels) else ""
-        score = scores[place[0], at]
-        text = f"{score:f}" if array.dtype.kind not in "iu" else str(int(score))
-        texts[place] = f"{text}:{at}{label}".encode()
-    return texts if batched else texts[0]
+    chosen = np.take_along_axis(scores, best, axis=1)
+    form = ".0f" if array.dtype.kind in "iu" else "f"
+    ends = [f"{at}:{label}" for at, label in enumerate(labels)]
+    ends += map(str, range(len(labels), scores.shape[1]))
+    texts = np.empty(best.size, STRING)
+    texts[:] = [
+        f"{score:{form}}:{ends[at]}".encode()
+        for score, at in zip(chosen.reshape(-1).tolist(), best.reshape(-1).tolist(), strict=True)
+    ]
+    return texts.reshape(best.shape if batched else -1)
