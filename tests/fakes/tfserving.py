@@ -88,7 +88,7 @@ MODELS: NumpyModels = {
                 [spec("sum", "float32", 2), spec("twice", "int32")],
             ),
             lambda b, a: (a + b[:, np.newaxis].astype(np.float32), b * 2),
-        )
+        ),
     ],
     "types": [
         (signature([spec("x", dtype)], [spec("y", dtype)], dtype), lambda x: (x,))
@@ -100,6 +100,10 @@ MODELS: NumpyModels = {
             lambda s: (s, s),
         ),
         (signature(_WORDS, [spec("out_bytes", "string")], "bytes"), lambda s: (s,)),
+        (
+            signature([spec("x", "float32", 1)], [spec("y", "float32", 1)], "half_plus_two"),
+            lambda x: (x / 2 + 2,),
+        ),
         (signature(_WORDS, [spec("out", "string")], "plain"), lambda s: (s,)),
     ],
     "odd": [

@@ -52,6 +52,13 @@ def columns_answer(outputs: Outputs) -> HTTPResponse:
     return _answer({"outputs": content}, outputs)
 
 
+def flat(outputs: Outputs) -> Outputs:
+    """Return *outputs* with shape [n] instead of [n, 1]: what a graph gives for `are_flat`."""
+    arrays = (np.asarray(array) for array in outputs.arrays)
+    without = (a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for a in arrays)
+    return Outputs(outputs.signature, tuple(without))
+
+
 def check_classifies(signature: Signature) -> None:
     """Raise a 400 unless *signature* has outputs for `classes_answer`."""
     specs = {spec.name: spec for spec in signature.outputs}

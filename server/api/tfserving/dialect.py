@@ -18,7 +18,7 @@ from server.api.tfserving.documents import Body, Document
 from server.api.tfserving.errors import invalid, write_error
 from server.api.tfserving.examples import arrays_of_examples
 from server.api.tfserving.paths import inference_target
-from server.api.tfserving.tensors import Columns, arrays_of, columns_of, is_row_format
+from server.api.tfserving.tensors import Columns, are_flat, arrays_of, columns_of, is_row_format
 from server.call import Call, Outputs, RequestOptions
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
@@ -60,6 +60,7 @@ class _Predict:
         self._model = model
         self._body = body
         self._finish = answers.columns_answer
+        self._flat = False  # see `are_flat`
 
     def prepare(self) -> Feed:
         """Return the feed; raises the errors of `Body.read`, and a 400 for wrong values."""
@@ -76,11 +77,12 @@ class _Predict:
         if texts:
             return model.prepare_images(texts, from_text)
         arrays = arrays_of(signature, document.content, columns)
+        self._flat = are_flat(signature, arrays)
         return model.prepare_tensors(signature, arrays)
 
     def finish(self, outputs: Outputs) -> HTTPResponse:
         """Return the answer in the form of the request."""
-        return self._finish(outputs)
+        return self._finish(answers.flat(outputs) if self._flat else outputs)
 
     def takes_long(self, outputs: Outputs) -> bool:
         """Whether `finish` takes long; see `Call.takes_long`."""

@@ -43,6 +43,17 @@ def is_row_format(content: Mapping[str, object]) -> bool:
     return True
 
 
+def are_flat(signature: Signature, arrays: Mapping[str, np.ndarray]) -> bool:
+    """
+    Whether each of *arrays*, by the inputs of *signature*, is [n] where that has [?, 1].
+
+    TensorFlow Serving runs the graph with such arrays as they are: where that works, as it does for
+    half_plus_two, the outputs are [n], too.
+    """
+    specs = signature.inputs
+    return all(spec.shape == (None, 1) and arrays[spec.name].ndim == 1 for spec in specs)
+
+
 def columns_of(signature: Signature, content: Mapping[str, object]) -> Columns:
     """
     Return the values of the inputs of *signature* in *content*, a predict request.
