@@ -20,6 +20,13 @@ from model.signature import STRING, Arrays, Feed, Signature
 
 T = TypeVar("T")
 
+#: Outputs of more bytes are finished on a decode thread.  Writing 32 KiB of numbers as JSON takes
+#: about 0.25 ms; so does the change to a decode thread and back.
+MAX_BYTES_FINISHED_AT_ONCE = 1 << 15
+
+#: The same if Python formats each number by itself, as 64 numbers in about 0.25 ms.
+MAX_BYTES_FORMATTED_AT_ONCE = 1 << 8
+
 
 @dataclass(slots=True)
 class RequestOptions:
@@ -90,6 +97,14 @@ class Outputs:
                     size += sum(map(len, array.flat))
         return size > limit
 
+    def are_large(self) -> bool:
+        """Whether it takes long to write the arrays, each at once."""
+        return self.exceed(MAX_BYTES_FINISHED_AT_ONCE)
+
+    def have_many_numbers(self) -> bool:
+        """Whether it takes long to format each number of the arrays by itself."""
+        return self.exceed(MAX_BYTES_FORMATTED_AT_ONCE)
+
 
 @dataclass(slots=True)
 class Call(Generic[T]):
@@ -99,12 +114,15 @@ class Call(Generic[T]):
     #: the body.  Called on a decode thread, or on the reactor thread if `at_once` is true.
     prepare: Callable[[], Feed]
     #: Returns the result, for example the body of an answer.  Called on the reactor thread, or on a
-    #: decode thread if the outputs are large.
+    #: decode thread if `takes_long` returns true for the outputs.
     finish: Callable[[Outputs], T]
     options: RequestOptions = field(default_factory=RequestOptions)
     #: Whether `prepare` is quicker than the change to a decode thread and back, and decodes no
     #: image.
     at_once: bool = False
+    #: Whether `finish` takes longer than the change to a decode thread and back; called once after
+    #: `prepare`.
+    takes_long: Callable[[Outputs], bool] = Outputs.are_large
 
 
 @dataclass(slots=True)

@@ -25,10 +25,6 @@ from server.statistics import Statistics
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Outputs of more bytes are finished on a decode thread.  Writing 32 KiB of numbers as JSON takes
-#: about 0.25 ms; so does the change to a decode thread and back.
-MAX_BYTES_FINISHED_AT_ONCE = 1 << 15
-
 
 class Inference:
     """Runs calls on one model; `admission` decides before whether a request is accepted."""
@@ -121,6 +117,7 @@ class Inference:
                     self.admission.admit(call.options)
                 answers.append(self.run(call, own))
             except Exception:  # noqa: BLE001 - any error is the result of the call
+                self.statistics.failed()
                 answers.append(fail(Failure()))
         ended = DeferredList(answers, consumeErrors=True)
         return ended.addCallback(_join, calls.join, timing, timings)
@@ -143,7 +140,7 @@ class Inference:
             answer = prepared.addCallbacks(
                 self.submit, self._not_decoded, callbackArgs=(call.options, timing)
             )
-        return answer.addCallback(self._finish, call.finish, timing)
+        return answer.addCallback(self._finish, call, timing)
 
     def submit(
         self, feed: Feed, options: RequestOptions = NO_DEADLINE, timing: Timing | None = None
@@ -212,15 +209,13 @@ class Inference:
         _set_decode(options, timing, seconds)
         self.admission.decoding.observe(seconds)
 
-    def _finish(
-        self, outputs: Outputs, finish: Callable[[Outputs], T], timing: Timing
-    ) -> T | Deferred[T]:
-        """Return the result of *finish* for *outputs*, or its Deferred if *outputs* are large."""
-        if outputs.exceed(MAX_BYTES_FINISHED_AT_ONCE):
+    def _finish(self, outputs: Outputs, call: Call[T], timing: Timing) -> T | Deferred[T]:
+        """Return the result of *call* for *outputs*, or its Deferred if that takes long."""
+        if call.takes_long(outputs):
             set_encode = partial(_set_encode, timing)
-            return self._pool.run(finish, outputs, share=self._answers, on_duration=set_encode)
+            return self._pool.run(call.finish, outputs, share=self._answers, on_duration=set_encode)
         start = self._seconds()
-        result = finish(outputs)
+        result = call.finish(outputs)
         timing.encode = self._seconds() - start
         return result
 

@@ -16,7 +16,7 @@ from model.execution.queues import FeedQueue, Queues
 from model.execution.recorder import Recorder
 from model.images.input import ImageInput, check_encoded_images
 from model.repository.labels import top_k
-from model.signature import STRING, Arrays, Feed, Signature
+from model.signature import STRING, Arrays, Feed, FeedError, Signature
 from server.call import Outputs
 
 
@@ -69,6 +69,14 @@ class ServedModel:
         """Whether a string in a tensor may be an image, which is decoded or checked."""
         return self.image_input is not None or self.max_pixels is not None
 
+    def signature_of(self, name: str | None) -> Signature:
+        """Return the signature *name*, None: the default one; raises `FeedError`."""
+        signature = self.signatures.get(self.default if name is None else name)
+        if signature is None:
+            known = ", ".join(self.signatures)
+            raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
+        return signature
+
     def prepare_image(self, data: bytes) -> Feed:
         """
         Return the feed of the image file *data*; called on a decode thread.
@@ -113,6 +121,19 @@ class ServedModel:
             and len(signature.inputs) == 1
             and signature.inputs[0].dtype != STRING
             and signature.outputs == self.image_input.signature.outputs
+        )
+
+    def takes_files_for(self, signature: Signature) -> bool:
+        """
+        Whether image files can be given for the only input of *signature*.
+
+        They are the strings that it takes, or their pixels take the place of it.
+        """
+        image_input = self.image_input
+        return self.takes_images_for(signature) or (
+            image_input is not None
+            and signature == image_input.requested
+            and signature.inputs[0].dtype == STRING
         )
 
     def prepare_tensors(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> Feed:

@@ -167,18 +167,6 @@ EXTREME: dict[str, Callable[[], Body]] = {
     "100,000 boundaries": lambda: (b"--edge\r\n" * 100_000, FORM),
     "a header without an end": lambda: (b"--edge\r\nContent-Disposition: " + b"x" * 10**6, FORM),
     "100,000 headers": lambda: (b"--edge\r\n" + b"A: b\r\n" * 100_000, FORM),
-    "200 images of many pixels": lambda: (
-        form(
-            *[
-                (
-                    'Content-Disposition: form-data; name="data"; filename="a"',
-                    claims("PNG", 9999, 99),
-                )
-            ]
-            * 200
-        ),
-        FORM,
-    ),
     "a form of base64": lambda: (
         form(('Content-Disposition: form-data; name="data"', b"A" * 1_000_000)),
         FORM,
@@ -210,6 +198,18 @@ HUGE: dict[str, Callable[[], Body]] = {
     "a string of 50,000,000 bytes": lambda: (_in_inputs(b'"' + b"A" * 50_000_000 + b'"'), JSON),
     "10,000,000 opening brackets": lambda: (b"[" * 10_000_000, JSON),
     "base64 of 50,000,000 bytes": lambda: (b"iVBORw0KGgo" + b"A" * 50_000_000, "text/plain"),
+    "200 images of many pixels": lambda: (
+        form(
+            *[
+                (
+                    'Content-Disposition: form-data; name="data"; filename="a"',
+                    claims("PNG", 9999, 99),
+                )
+            ]
+            * 200
+        ),
+        FORM,
+    ),
     "a form of 5,000,000 boundaries": lambda: (b"--edge\r\n" * 5_000_000, FORM),
     "a form without a boundary": lambda: (b"\r\n--edg" * 7_000_000, FORM),
 }

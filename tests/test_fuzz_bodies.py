@@ -106,7 +106,7 @@ def test_a_huge_body_is_refused_in_time(service: ServiceHarness, target: Target,
 @settings(
     derandomize=True,
     deadline=None,
-    max_examples=300,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(target=st.sampled_from(list(TARGETS.values())), body=BODIES)

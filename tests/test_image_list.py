@@ -257,6 +257,7 @@ def test_an_image_that_would_be_late_is_refused_alone() -> None:
     assert (several.answer.status, dog, eel, refused["status"]) == (200, DOG, EEL, 429)
     assert refused["error"].startswith("too busy: an answer is expected in ")
     assert fixture.model.recorder.totals.refused == 1
+    assert fixture.inference.statistics.fail.count == 1
 
 
 def test_a_late_image_has_an_error_of_its_own() -> None:

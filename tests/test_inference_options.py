@@ -19,9 +19,9 @@ from model.execution.lane_pool import join_rows
 from model.execution.queues import FeedQueue
 from model.execution.recorder import Recorder
 from model.signature import Arrays, Feed, Signature, TensorSpec
-from server.call import Call, Outputs, RequestOptions
+from server.call import MAX_BYTES_FINISHED_AT_ONCE, Call, Outputs, RequestOptions
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
-from server.inference import MAX_BYTES_FINISHED_AT_ONCE, Inference
+from server.inference import Inference
 from tests.fakes.executor import GreedyPolicy
 from tests.fakes.server import SIGNATURE, ManualLane, classify, served_model
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes

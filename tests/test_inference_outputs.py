@@ -7,8 +7,7 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from model.signature import STRING, Arrays
-from server.call import Call, Outputs, Timing
-from server.inference import MAX_BYTES_FINISHED_AT_ONCE
+from server.call import MAX_BYTES_FINISHED_AT_ONCE, Call, Outputs, Timing
 from tests.fakes.inference import InferenceFixture, feed, tensor_call
 from tests.fakes.threads import kinds, outcomes
 

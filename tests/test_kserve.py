@@ -1,5 +1,6 @@
 """The v2 protocol: what its tables cannot show: server/api/kserve/."""
 
+import gzip
 import json
 from base64 import b64encode
 from dataclasses import replace
@@ -89,6 +90,7 @@ def test_a_shape_without_elements_needs_no_memory() -> None:
         (ECHO, rows(1, 2), {"Content-Encoding": "gzip"}, False),
         (ECHO, bytes(8000), {JSON_LENGTH: "0"}, True),
         ("/v2/models/words/infer", bytes(8000), {JSON_LENGTH: "0"}, False),
+        ("/v2/models/echo_bool/infer", bytes(8000), {JSON_LENGTH: "0"}, False),
         (PETS, IMAGE, {JSON_LENGTH: "0"}, False),
     ],
 )
@@ -99,6 +101,36 @@ def test_large_bodies_and_images_are_read_on_a_decode_thread(
     assert len(rows(1, 2)) < MAX_BYTES_READ_AT_ONCE < len(rows(*[1] * 1000))
     client = KServeServer().send("POST", path, body, headers, decode=False)
     assert (len(client.answers) == 1) == at_once
+
+
+@pytest.mark.parametrize(("parameters", "at_once"), [({}, True), ({"classification": 1}, False)])
+def test_many_classes_are_written_on_a_decode_thread(
+    parameters: dict[str, object], at_once: bool
+) -> None:
+    """Each is a text; numbers are written at once."""
+    tensor = {"name": "x", "shape": [40, 2], "datatype": "FP32", "data": [0] * 80}
+    outputs = [{"name": "y", "parameters": parameters}]
+    body = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    client = KServeServer().send("POST", ECHO, body, decode=False)
+    assert (len(client.answers) == 1) == at_once
+
+
+def test_a_queued_tensor_keeps_no_decoded_json() -> None:
+    """The limit of held bodies counts the bytes that were sent, not those of the JSON."""
+    server = KServeServer()
+    lane = server.lanes["echo_fp32"]
+    lane.held = True
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32",
+        "parameters": {"binary_data_size": 8}}  # fmt: skip
+    text = json.dumps({"inputs": [tensor]}).encode() + b" " * 10_000
+    headers = {JSON_LENGTH: str(len(text)), "Content-Encoding": "gzip"}
+    client = server.send("POST", ECHO, gzip.compress(text + bytes(8)), headers)
+    held: Any = lane.pieces[0].item.arrays[0]
+    while isinstance(held, np.ndarray):
+        held = held.base
+    assert len(held) == 8
+    lane.release()
+    assert client.answer.status == 200
 
 
 # --- options

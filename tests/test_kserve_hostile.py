@@ -48,7 +48,7 @@ def asked(path: str, body: bytes, headers: dict[str, str]) -> Answer:
     return answer
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     model=st.sampled_from(["echo_fp32", "echo_bytes", "echo_bool", "open", "wide", "pets", "sums"]),
     inputs=st.lists(tensors("x") | tensors("image"), max_size=3) | JSON,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -111,6 +112,23 @@ def test_beliefs_are_plausible(measured: dict[int, float], runs: Runs, overhead:
     for one in range(1, len(taken)):
         for other in range(one, len(taken) - one):
             assert taken[one + other] <= taken[one] + taken[other] + 1e-9
+
+
+def test_a_size_that_is_never_run_stays_plausible_on_a_noisy_machine() -> None:
+    """However often the time of another size changes: its corrections do not multiply."""
+    random = Random(0)  # noqa: S311 - chooses run times
+    curve = learned({1: 0.5, 2: 0.6, 4: 0.5, 8: 0.6, 16: 0.7})
+    level = longest = 0.0
+    for at in range(20_000):
+        if at % 200 == 0:
+            level = random.choice([1.0, 1.0, 1.6, 2.5, 4.0])
+        stall = 20.0 if random.random() < 0.01 else 1.0
+        rows = 16 if random.random() < 0.97 else 1
+        usual = 0.0007 * level * random.lognormvariate(0.0, 0.35)
+        longest = max(longest, usual)
+        curve.launched(rows, explored=False)
+        curve.observe(rows, usual * stall)
+    assert all(seconds < longest for seconds in curve.fitted.values())
 
 
 @pytest.mark.parametrize(

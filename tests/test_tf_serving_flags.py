@@ -56,6 +56,8 @@ GRPC = "gRPC is not served"
             ["--file_system_poll_wait_seconds=60 sets poll_interval = 60"]),
         ("--file-system-poll-wait-seconds 0", {"poll_interval": '"once"'},
             ["--file_system_poll_wait_seconds=0 sets poll_interval = once"]),
+        ("--file_system_poll_wait_seconds=-1", {"poll_interval": '"once"'},
+            ["--file_system_poll_wait_seconds=-1 sets poll_interval = once"]),
         ("--enable_batching --batching_parameters_file=batching.txt",
             {"max_batch_size": "32", "max_queue_delay_ms": "0.5"},
             [("--batching_parameters_file=batching.txt sets max_batch_size = 32 and "
@@ -122,8 +124,8 @@ def test_no_flag_has_the_name_of_an_option() -> None:
             "--rest_api_port and --listen: give one"),
         ({"rest_api_timeout_in_ms": "1000", "default_timeout": "1"},
             "--rest_api_timeout_in_ms and --default-timeout: give one"),
-        ({"file_system_poll_wait_seconds": "-1"},
-            ("--file_system_poll_wait_seconds: expected a whole number of at least 0, got '-1' "
+        ({"file_system_poll_wait_seconds": "-2"},
+            ("--file_system_poll_wait_seconds: expected a whole number of at least -1, got '-2' "
             "(command line)")),
         ({"batching_parameters_file": "absent"}, ("--batching_parameters_file: expected a batching "
             "parameters file, got 'absent' (command line): No such file or directory")),

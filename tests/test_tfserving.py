@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
@@ -15,15 +15,20 @@ from model.execution.decode_pool import DecodePool
 from server.api.dialect import Dialect
 from server.api.inference_api import InferenceAPI
 from server.api.native import MAX_BYTES_READ_AT_ONCE, NATIVE
+from server.api.tfserving import refusals
 from server.api.tfserving.dialect import dialect
+from server.api.tfserving.errors import MAX_MESSAGE_CHARACTERS
 from server.api.tfserving.examples import example_in, serialised
+from server.api.tfserving.paths import Target
+from server.api.tfserving.reports import status_content
 from server.api.tfserving.shown_json import shown
 from server.inference import Inference
+from server.repository.version_report import ModelReport, VersionReport
 from tests.fakes.http import http_request, request
 from tests.fakes.server import ManualLane, served_model
 from tests.fakes.service import ServiceHarness
 from tests.fakes.tables import Pair
-from tests.fakes.tfserving import TFServingServer
+from tests.fakes.tfserving import MAX_BYTES, STATES, TFServingServer
 from tests.fakes.threads import Calls, ManualThreads, outcomes
 from tests.images import coloured, encoded
 
@@ -90,6 +95,28 @@ def test_a_large_body_is_read_on_a_decode_thread(path: str) -> None:
         assert len(served.threads.queue) == jobs
         served.work()
         assert client.answer.status == (200 if "rows" in path else 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "jobs"),
+    [
+        ("several:predict", {"instances": [{"b": 1, "a": [1, 2]}] * 4}, 0),
+        ("several:predict", {"instances": [{"b": 1, "a": [1, 2]}] * 40}, 1),
+        ("several:predict", {"inputs": {"b": [1] * 40, "a": [[1, 2]] * 40}}, 0),
+        ("rows:predict", {"instances": [[1, 2, 3]] * 80}, 0),
+        ("examples:regress", {"examples": [{"age": 1}], "signature_name": "age"}, 1),
+    ],
+)
+def test_an_answer_of_many_objects_is_written_on_a_decode_thread(
+    path: str, content: object, jobs: int
+) -> None:
+    """Arrays are written at once.  Examples are read on a decode thread."""
+    served = TFServingServer()
+    client = served.server.connect()
+    client.send(request("POST", f"/v1/models/{path}", orjson.dumps(content)))
+    assert len(served.threads.queue) == jobs
+    served.work()
+    assert client.answer.status == 200
 
 
 def test_a_body_for_an_unknown_model_is_dropped_when_its_client_hangs_up() -> None:
@@ -172,6 +199,12 @@ def test_a_large_list_of_numbers_is_a_list_like_any_other(
 # --- hostile bodies
 
 
+@pytest.fixture(scope="module")
+def shared() -> TFServingServer:
+    """Return the server of all hostile bodies."""
+    return TFServingServer()
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -195,18 +228,65 @@ def test_a_large_list_of_numbers_is_a_list_like_any_other(
 )
 @pytest.mark.parametrize("model", ["rows", "words", "several", "pets", "none"])
 @pytest.mark.parametrize("action", ["predict", "classify"])
-def test_a_hostile_body_is_a_client_error(body: bytes, model: str, action: str) -> None:
+def test_a_hostile_body_is_a_client_error(
+    shared: TFServingServer, body: bytes, model: str, action: str
+) -> None:
     """Never a 500; and the next request is answered."""
-    served = TFServingServer()
-    client = served.server.connect()
+    client = shared.server.connect()
     client.send(request("POST", f"/v1/models/{model}:{action}", body))
-    served.work()
+    shared.work()
     assert client.answer.status in ((400, 404) if model == "none" else (400,))
     client.send(request("POST", *ROW))
     assert client.statuses[1] == 200
 
 
+def test_a_long_context_is_not_copied_into_very_many_examples() -> None:
+    """A small body could need any memory."""
+    served = TFServingServer()
+    client = served.server.connect()
+    body = {"context": {"a": "s" * 1000}, "examples": [{}] * (MAX_BYTES // 1000)}
+    client.send(request("POST", "/v1/models/examples:classify", orjson.dumps(body)))
+    served.work()
+    assert client.answer.status == 413
+    assert client.answer.json()["error"].endswith(f"the limit is {MAX_BYTES}")
+
+
+def test_the_search_for_a_wrong_value_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value far behind has a shorter error: the search takes much longer than a conversion."""
+    monkeypatch.setattr(refusals, "MAX_CHECKED_VALUES", 20)
+    for rows, message in (
+        ([[1, 2, 3]] * 4 + [[1, 2, "x"]], "Failed to process element: 4 of "),
+        ([[1, 2, 3]] * 5 + [[1, 2, "x"]], "input 'x' at [5, 2]: expected numbers that fit float32"),
+    ):
+        served = TFServingServer()
+        client = served.server.connect()
+        client.send(request("POST", ROW[0], orjson.dumps({"instances": rows})))
+        served.work()
+        assert client.answer.status == 400
+        assert client.answer.json()["error"].startswith(message)
+
+
+def test_an_error_repeats_little_of_a_long_text() -> None:
+    """A body of many megabytes does not come back in the answer."""
+    served = TFServingServer()
+    client = served.server.connect()
+    body = {"signature_name": "s" * 5000, "instances": [[1, 2, 3]]}
+    client.send(request("POST", ROW[0], orjson.dumps(body)))
+    served.work()
+    message = client.answer.json()["error"]
+    assert message.startswith('Serving signature name: "sss')
+    assert len(message) == MAX_MESSAGE_CHARACTERS
+
+
 # --- texts
+
+
+def test_each_state_of_a_version_has_a_status() -> None:
+    """Also that of one whose load has ended, and which takes no requests yet."""
+    states = [*STATES, VersionReport("9", "loaded")]
+    content = status_content(ModelReport("m", tuple(states), None), Target("m"))
+    shown_states = {it["state"] for it in content["model_version_status"]}  # type: ignore[attr-defined]  # a list
+    assert shown_states == {"START", "LOADING", "AVAILABLE", "UNLOADING", "END"}
 
 
 JSON = st.recursive(
@@ -215,6 +295,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=30, deadline=None)
 @given(JSON)
 def test_a_short_value_is_shown_as_json(value: object) -> None:
     """A longer one as the beginning of that text."""

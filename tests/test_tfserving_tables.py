@@ -19,10 +19,16 @@ def test_there_are_enough_pairs_with_names_of_their_own() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
+@pytest.fixture(scope="module")
+def served() -> TFServingServer:
+    """Return the server of all requests."""
+    return TFServingServer()
+
+
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.name)
-def test_a_request_is_answered_as_the_table_says(pair: Pair) -> None:
+def test_a_request_is_answered_as_the_table_says(served: TFServingServer, pair: Pair) -> None:
     """Over the wire: status, headers and body."""
-    answer = TFServingServer().answer(pair)
+    answer = served.answer(pair)
     assert answer.status == pair.status, answer.body
     if pair.answer is not None:
         assert normal(answer.body) == normal(pair.answer)

@@ -5,9 +5,9 @@ Pure; imports nothing of ours.  A run that differs much from the average does no
 may have stalled; several such runs in a row are a change.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import sqrt
+from math import ceil, sqrt
 from statistics import median
 
 MIN_COUNT = 1e-4  #: the least weight of an average, in runs
@@ -100,16 +100,27 @@ class Noise:
 
 
 def correct(
-    averages: Iterable[Average], change: float, since: int, batches: int, noise: Noise
+    averages: Mapping[int, Average],
+    rows: int,
+    change: float,
+    since: int,
+    batches: int,
+    noise: Noise,
 ) -> None:
     """
-    Correct by *change* the averages of sizes whose last launch was before that numbered *since*.
+    Correct *averages*, which are by rows, after a *change* of that of *rows* rows.
 
-    They are then in doubt: their times may have changed by less, or by more.  *batches* is the
-    number of launches so far: an average is corrected once for one change.
+    The change is relative to the former average.  Those are corrected whose last launch was before
+    that numbered *since*, and as far as the new average allows: a run takes no less time than one
+    of fewer rows, and no longer than runs of its parts.  Without this limit, the corrections of a
+    size that is never launched would multiply without end.  They are then in doubt: their times may
+    have changed by less, or by more.  *batches* is the number of launches so far: an average is
+    corrected once for one change.
     """
-    for it in averages:
+    changed = averages[rows].seconds
+    for size, it in averages.items():
         if it.launched < since:
-            it.seconds *= 1.0 + change
+            least, most = changed / ceil(rows / size), changed * ceil(size / rows)
+            it.seconds = min(max(it.seconds * (1.0 + change), least), most)
             it.doubt(change, noise)
             it.launched, it.confirmed = batches, False

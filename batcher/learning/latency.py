@@ -94,8 +94,8 @@ class LatencyCurve:
             self._learn_first(rows, seconds)
             return
         if change := average.add(seconds, self._noise):
-            others = self._averages.values()
-            correct(others, change, average.since, self._batches, self._noise)
+            since = average.since
+            correct(self._averages, rows, change, since, self._batches, self._noise)
             self._fit()
         else:
             self._fit_if_due(average)

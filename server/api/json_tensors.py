@@ -56,15 +56,15 @@ def parse_request(body: bytes) -> tuple[str | None, object]:
     """
     content = read_json(body)
     if not isinstance(content, dict):
-        raise FeedError(f"the body: expected an object, got {_describe(content)}")
+        raise FeedError(f"the body: expected an object, got {described(content)}")
     for key in content:
         if key not in {"inputs", "signature_name"}:
-            raise FeedError(f"unknown key {_describe(key)}: the body takes inputs, signature_name")
+            raise FeedError(f"unknown key {described(key)}: the body takes inputs, signature_name")
     if "inputs" not in content:
         raise FeedError("the body has no key 'inputs'")
     name = content.get("signature_name")
     if "signature_name" in content and not isinstance(name, str):
-        raise FeedError(f"signature_name: expected a string, got {_describe(name)}")
+        raise FeedError(f"signature_name: expected a string, got {described(name)}")
     return name, content["inputs"]
 
 
@@ -85,7 +85,7 @@ def arrays_of(signature: Signature, inputs: object) -> dict[str, np.ndarray]:
     ):
         if len(specs) != 1:
             wanted = f"an object of {len(specs)} names"
-            raise FeedError(f"inputs: expected {wanted}, got {_describe(inputs)}")
+            raise FeedError(f"inputs: expected {wanted}, got {described(inputs)}")
         inputs = dict.fromkeys(specs, inputs)
     return {
         name: array_of(specs[name], value) if name in specs else _UNKNOWN_INPUT
@@ -156,6 +156,12 @@ def value_of(spec: TensorSpec, array: np.ndarray) -> object:
         return np.asarray(_TEXTS(np.asarray(array, STRING)), STRING).tolist()
     # orjson needs C order, and a scalar instead of an array without axes.
     return np.asarray(array, _converted_as(spec.dtype), order="C")[()]
+
+
+def has_tokens(array: np.ndarray) -> bool:
+    """Whether a value of *array* is NaN or an infinity, for which JSON has no number."""
+    # bfloat16 has a kind of its own.
+    return array.dtype.kind in "fV" and not np.isfinite(array).all()
 
 
 def check_carried(signature: Signature) -> None:
@@ -308,7 +314,7 @@ def _value_error(spec: TensorSpec, leaves: np.ndarray, fits: npt.ArrayLike) -> F
         wanted = f"whole numbers from {range_.min} to {range_.max}"
     else:
         wanted = f"numbers that fit {spec.dtype}"
-    got = _describe(leaves.reshape(-1)[np.argmin(fits)])
+    got = described(leaves.reshape(-1)[np.argmin(fits)])
     return FeedError(f"input {spec.name!r}{_position(leaves, fits)}: expected {wanted}, got {got}")
 
 
@@ -317,9 +323,9 @@ def _position(leaves: np.ndarray, fits: npt.ArrayLike) -> str:
     return f" at [{place}]" if place else ""
 
 
-def _describe(value: object) -> str:
+def described(value: object) -> str:
     """
-    Describe *value* in one line for an error message, with the words of JSON.
+    Describe *value*, parsed JSON, in one line for an error message, with the words of JSON.
 
     Examples: a list, an object, null.  The line has at most `_MAX_QUOTED_CHARS` characters.
     """

@@ -7,7 +7,7 @@ The functions run on decode threads; for a small JSON body without images, on th
 from collections.abc import Callable
 
 from model.images.errors import BadImage, TooManyPixels
-from model.signature import Feed, FeedError
+from model.signature import Feed
 from server.api import json_tensors
 from server.api.image_body import from_text, image_file, texts_in
 from server.served_model import ServedModel
@@ -50,10 +50,7 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     cannot be decoded, and `QueueFull` for more images than the queue can ever hold.
     """
     name, inputs = json_tensors.parse_request(body)
-    signature = model.signatures.get(model.default if name is None else name)
-    if signature is None:
-        known = ", ".join(model.signatures)
-        raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
+    signature = model.signature_of(name)
     if model.takes_images_for(signature):
         texts = texts_in(inputs, signature.inputs[0].name)
         if texts:

@@ -183,7 +183,8 @@ def _filled(content: object, lists: Mapping[str, NumberList]) -> object | None:
     """
     Return *content*, changed in place, with *lists* in place of the strings of their names.
 
-    None if one is an element of a list: only a value of an object, or the whole text, may be one.
+    None if one is an element of a list, or the key of a value, which is no JSON: only a value of an
+    object, or the whole text, may be one.
     """
     if isinstance(content, str):
         return lists.get(content)
@@ -192,6 +193,8 @@ def _filled(content: object, lists: Mapping[str, NumberList]) -> object | None:
     while waiting:
         holder = waiting.pop()
         if isinstance(holder, dict):
+            if not lists.keys().isdisjoint(holder):
+                return None
             waiting += [value for value in holder.values() if not isinstance(value, str)]
             names = [key for key, value in holder.items() if isinstance(value, str)]
             holder |= {key: lists.get(holder[key], holder[key]) for key in names}

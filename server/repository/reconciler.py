@@ -385,7 +385,9 @@ class Reconciler:
             self._ready.errback(ModelError(failed[0]))
         else:
             problems = [it.problem for it in self.disk.values() if it.problem]
-            reasons = failed or problems or ["the repository holds no complete version"]
+            disk = [(it.name, version) for it in self.disk.values() for version in it.versions]
+            waits = [f"{name}/{it.version} {it.reason}" for name, it in disk if it.reason]
+            reasons = failed or problems or waits or ["the repository holds no version"]
             reason = self.repository.relative(self._problem) or reasons[-1]
             line = f"no model is ready yet: {reason}"
             if line != self._last_progress:

@@ -73,7 +73,7 @@ def _timeout(seconds: float) -> Meaning:
 
 
 def _poll(seconds: int) -> Meaning:
-    return Meaning({"poll_interval": str(seconds) if seconds else "once"})
+    return Meaning({"poll_interval": str(seconds) if seconds > 0 else "once"})
 
 
 def _batching(path: Path) -> Meaning:
@@ -107,8 +107,8 @@ _SETTING = (
     ),
     Flag(
         "file_system_poll_wait_seconds",
-        WholeNumber("SECONDS", at_least=0),
-        "The same as --poll-interval; 0 means once.",
+        WholeNumber("SECONDS", at_least=-1),
+        "The same as --poll-interval; 0 and -1 mean once.",
         _poll,
     ),
 )

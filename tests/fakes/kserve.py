@@ -1,18 +1,14 @@
 """The routes of the v2 protocol on a server without sockets, with small models of numpy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
-import ml_dtypes
 import numpy as np
-from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
-from batcher.executor import Piece
-from batcher.policy import FixedPolicy
 from model.execution.decode_pool import DecodePool
 from model.images.input import ImageInput
-from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
+from model.signature import Arrays, Signature, TensorSpec
 from server.api.health import HealthAPI
 from server.api.inference_api import InferenceAPI
 from server.api.kserve.kserve_api import KServeAPI
@@ -28,26 +24,18 @@ from server.models import Models, Versions
 from server.repository.version_report import ModelReport, VersionReport
 from server.served_model import ServedModel
 from tests.fakes.http import Answer, Client, request
-from tests.fakes.model import fake_queues
 from tests.fakes.models_api import FakeChanges
-from tests.fakes.server import SIGNATURE, images, served_model
+from tests.fakes.numpy_models import Compute, NumpyLane, numpy_model, spec
+from tests.fakes.numpy_models import Models as NumpyModels
+from tests.fakes.server import SIGNATURE
 from tests.fakes.threads import Calls, ManualThreads
 from tests.fakes.wire import WireServer
-
-#: Returns the outputs of the arrays of a batch.
-Compute = Callable[..., Arrays]
 
 #: The most bytes of a body.
 MAX_BYTES = 1 << 16
 
 #: The time since 1970 at which the clock of the server is at zero, in seconds.
 EPOCH = 1_700_000_000.0
-
-
-def spec(name: str, dtype: str, *row: int | None) -> TensorSpec:
-    """Return a tensor with a batch axis; *dtype* is as numpy names it, "string" or "bfloat16"."""
-    kinds = {"string": STRING, "bfloat16": np.dtype(ml_dtypes.bfloat16)}
-    return TensorSpec(name, kinds.get(dtype) or np.dtype(dtype), (None, *row))
 
 
 def _echo(dtype: str, name: str = "serving_default") -> tuple[Signature, Compute]:
@@ -73,7 +61,7 @@ _DTYPES = {
 _SCALAR = TensorSpec("x", np.dtype(np.float32), ())
 
 #: The signatures of each model, and what each computes.
-MODELS: Mapping[str, Sequence[tuple[Signature, Compute]]] = {
+MODELS: NumpyModels = {
     **{f"echo_{name.lower()}": [_echo(dtype)] for name, dtype in _DTYPES.items()},
     "sums": [
         (
@@ -115,72 +103,23 @@ MODELS: Mapping[str, Sequence[tuple[Signature, Compute]]] = {
 }  # fmt: skip
 
 
-class NumpyLane:
-    """A lane whose runs end at once, or when `release` is called if they are `held`."""
-
-    seconds: float | None = None
-
-    def __init__(self, name: str, batches: list[tuple[str, int]]) -> None:
-        """*batches* receives the model *name* and the rows of each batch."""
-        self.held = False
-        self.error: Exception | None = None  #: with which the next run fails
-        self._name = name
-        self._batches = batches
-        self._running: list[tuple[Deferred[Sequence[Arrays]], Sequence[Arrays]]] = []
-
-    def run(self, pieces: Sequence[Piece[Feed]]) -> Deferred[Sequence[Arrays]]:
-        """Return the outputs of *pieces*."""
-        self._batches.append((self._name, sum(piece.rows for piece in pieces)))
-        error, self.error = self.error, None
-        if error is not None:
-            return fail(error)
-        outputs = [self._outputs(piece) for piece in pieces]
-        if not self.held:
-            return succeed(outputs)
-        self._running.append((Deferred(), outputs))
-        return self._running[-1][0]
-
-    def release(self) -> None:
-        """End the run that is held, and hold no further one."""
-        self.held = False
-        answer, outputs = self._running.pop()
-        answer.callback(outputs)
-
-    def _outputs(self, piece: Piece[Feed]) -> Arrays:
-        signature, arrays = piece.item.signature, piece.item.arrays
-        if signature.batched:
-            arrays = tuple(array[piece.start : piece.stop] for array in arrays)
-        compute = {each.name: it for each, it in MODELS[self._name]}[signature.name]
-        return compute(*arrays)
-
-
-def numpy_model(name: str, version: str, clock: Clock, lane: NumpyLane) -> ServedModel:
-    """Return the model *name* of `MODELS`, which *lane* runs in batches of four rows."""
-    signatures = {each.name: each for each, _ in MODELS[name]}
-    queues = fake_queues(1 << 16)
-    for each in signatures.values():
-        queues.learn(blank_feed(each), 4 if each.batched else 1, {})
-    takes_images = name in {"pets", "yes"}
-    model = served_model(
-        clock,
+def _model(name: str, version: str, clock: Clock, lane: NumpyLane) -> ServedModel:
+    labels = {"pets": ("cat", "dog", "eel"), "yes": ("no", "yes")}.get(name, ())
+    model = numpy_model(
+        name,
+        version,
+        MODELS,
         lane,
-        policy=FixedPolicy(4, 0.0),
-        takes_images=takes_images,
-        labels={"pets": ("cat", "dog", "eel"), "yes": ("no", "yes")}.get(name, ()),
+        clock,
+        max_queue_bytes=1 << 16,
+        takes_images=bool(labels),
+        labels=labels,
     )
-    image_input = images() if takes_images else None
-    if name == "yes" and image_input is not None:
-        signature = signatures["serving_default"]
-        image_input = ImageInput(signature, image_input.array_of, "", two_classes=True)
-    return replace(
-        model,
-        name=name,
-        version=version,
-        signatures=signatures,
-        default=next(iter(signatures)),
-        image_input=image_input,
-        queues=queues,
-    )
+    if name == "yes" and model.image_input is not None:
+        signature = model.signatures["serving_default"]
+        image_input = ImageInput(signature, model.image_input.array_of, "", two_classes=True)
+        return replace(model, image_input=image_input)
+    return model
 
 
 class FakeRepository(FakeChanges):
@@ -236,12 +175,12 @@ class KServeServer:
         pool.start()
         self.models = Models(lambda: "loading")
         self.models.starting = False
-        self.lanes = {name: NumpyLane(name, self.batches) for name in MODELS}
+        self.lanes = {name: NumpyLane(name, MODELS, self.batches) for name in MODELS}
         for name, lane in self.lanes.items():
             versions = ("2", "1") if name == "sums" else ("1",)
             served = {
                 version: Inference(
-                    numpy_model(name, version, self.clock, lane),
+                    _model(name, version, self.clock, lane),
                     pool,
                     seconds=self.clock.seconds,
                 )

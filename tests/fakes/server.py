@@ -249,7 +249,7 @@ class FakeInference(Inference):
 
         recorded = RecordedCall(call, timing or Timing(), Deferred(cancel))
         self.calls.append(recorded)
-        return recorded.answer.addCallback(self._finish, call.finish, recorded.timing)
+        return recorded.answer.addCallback(self._finish, call, recorded.timing)
 
 
 def scored(*scores: float) -> Outputs:

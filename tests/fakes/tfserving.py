@@ -1,25 +1,13 @@
 """TensorFlow Serving's routes on a server without sockets, with small models of numpy."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from batcher.executor import Piece
-from batcher.policy import FixedPolicy
 from model.execution.decode_pool import DecodePool
-from model.signature import (
-    STRING,
-    Arrays,
-    Feed,
-    Signature,
-    TensorSpec,
-    blank_feed,
-    reason_to_run_alone,
-)
+from model.signature import STRING, Arrays, Signature, TensorSpec, reason_to_run_alone
 from server.api.tfserving.api import TFServingAPI
 from server.http.error_statuses import HTTPError
 from server.inference import Inference
@@ -27,21 +15,15 @@ from server.models import Models, Versions
 from server.repository.version_report import ModelReport, VersionReport
 from server.served_model import ServedModel
 from tests.fakes.http import Answer, Client, request
-from tests.fakes.model import fake_queues
-from tests.fakes.server import SIGNATURE, served_model
+from tests.fakes.numpy_models import Models as NumpyModels
+from tests.fakes.numpy_models import NumpyLane, numpy_model, spec
+from tests.fakes.server import SIGNATURE
 from tests.fakes.tables import Pair
 from tests.fakes.threads import Calls, ManualThreads
 from tests.fakes.wire import WireServer
 
-Compute = Callable[..., Arrays]
-
 #: The most bytes of a body.
 MAX_BYTES = 1 << 16
-
-
-def spec(name: str, dtype: str, *row: int | None) -> TensorSpec:
-    """Return a tensor with a batch axis; *dtype* is as numpy names it, or "string"."""
-    return TensorSpec(name, STRING if dtype == "string" else np.dtype(dtype), (None, *row))
 
 
 def signature(
@@ -80,7 +62,7 @@ _WORDS = (spec("s", "string"),)
 _EXAMPLES = (spec("inputs", "string"),)
 
 #: The signatures of each model, and what each computes.
-MODELS: Mapping[str, Sequence[tuple[Signature, Compute]]] = {
+MODELS: NumpyModels = {
     "rows": [
         (
             signature([spec("x", "float32", 3)], [spec("y", "float32", 2)]),
@@ -106,7 +88,7 @@ MODELS: Mapping[str, Sequence[tuple[Signature, Compute]]] = {
                 [spec("sum", "float32", 2), spec("twice", "int32")],
             ),
             lambda b, a: (a + b[:, np.newaxis].astype(np.float32), b * 2),
-        )
+        ),
     ],
     "types": [
         (signature([spec("x", dtype)], [spec("y", dtype)], dtype), lambda x: (x,))
@@ -118,6 +100,10 @@ MODELS: Mapping[str, Sequence[tuple[Signature, Compute]]] = {
             lambda s: (s, s),
         ),
         (signature(_WORDS, [spec("out_bytes", "string")], "bytes"), lambda s: (s,)),
+        (
+            signature([spec("x", "float32", 1)], [spec("y", "float32", 1)], "half_plus_two"),
+            lambda x: (x / 2 + 2,),
+        ),
         (signature(_WORDS, [spec("out", "string")], "plain"), lambda s: (s,)),
     ],
     "odd": [
@@ -168,46 +154,11 @@ MODELS: Mapping[str, Sequence[tuple[Signature, Compute]]] = {
 }  # fmt: skip
 
 
-class NumpyLane:
-    """A lane whose runs end at once."""
-
-    seconds: float | None = None
-
-    def __init__(self, compute: Mapping[str, Compute]) -> None:
-        self.rows: list[int] = []  #: of each piece of each batch
-        self._compute = compute
-
-    def run(self, pieces: Sequence[Piece[Feed]]) -> Deferred[Sequence[Arrays]]:
-        """Return the outputs of *pieces*."""
-        self.rows += [piece.rows for piece in pieces]
-        return succeed([self._outputs(piece) for piece in pieces])
-
-    def _outputs(self, piece: Piece[Feed]) -> Arrays:
-        signature, arrays = piece.item.signature, piece.item.arrays
-        if signature.batched:
-            arrays = tuple(array[piece.start : piece.stop] for array in arrays)
-        outputs = self._compute[signature.name](*arrays)
-        return tuple(
-            np.asarray(output, spec.dtype)
-            for spec, output in zip(signature.outputs, outputs, strict=True)
-        )
-
-
-def numpy_model(name: str, version: str, clock: Clock) -> ServedModel:
-    """Return the model *name* of `MODELS`, with batches of four rows."""
-    table = MODELS[name]
-    signatures = {each.name: each for each, _ in table}
-    queues = fake_queues(1 << 10)
-    for each in signatures.values():
-        queues.learn(blank_feed(each), 4 if each.batched else 1, {})
-    lane = NumpyLane({each.name: compute for each, compute in table})
-    return replace(
-        served_model(clock, lane, policy=FixedPolicy(4, 0.0), takes_images=name == "pets"),
-        name=name,
-        version=version,
-        signatures=signatures,
-        default=next(iter(signatures)),
-        queues=queues,
+def _model(name: str, version: str, clock: Clock) -> ServedModel:
+    lane = NumpyLane(name, MODELS, [])
+    takes_images = name == "pets"
+    return numpy_model(
+        name, version, MODELS, lane, clock, max_queue_bytes=1 << 10, takes_images=takes_images
     )
 
 
@@ -251,7 +202,6 @@ class TFServingServer:
         pool.start()
         self.models = Models(lambda: "loading")
         self.models.starting = False
-        self.lanes: dict[str, NumpyLane] = {}
         reports = [
             ModelReport("slow", (VersionReport("1", "loading"),), None),
             ModelReport("gone", (), None),
@@ -259,7 +209,7 @@ class TFServingServer:
         for name in MODELS:
             versions = ("7", "1") if name == "pets" else ("1",)
             by_version = {
-                version: Inference(numpy_model(name, version, clock), pool, seconds=clock.seconds)
+                version: Inference(_model(name, version, clock), pool, seconds=clock.seconds)
                 for version in versions
             }
             labels = {"stable": versions[0]}

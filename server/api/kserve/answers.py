@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.signature import STRING, FeedError, Signature, TensorSpec
-from server.api.json_tensors import value_of
+from server.api.json_tensors import has_tokens, value_of
 from server.api.json_text import write_json
 from server.api.kserve.datatypes import BINARY_ONLY, DATATYPES, datatype_of, to_bytes
 from server.api.kserve.envelope import Envelope, OutputWish
@@ -31,8 +31,12 @@ def check_wishes(model: ServedModel, signature: Signature, envelope: Envelope) -
     *signature* is the one that runs.  Called before the run, which would be useless.
     """
     specs = {spec.name: spec for spec in signature.outputs}
+    names: set[str] = set()
     for wish in _wishes(signature, envelope):
         spec = specs.get(wish.name)
+        if wish.name in names:  # each more would make the answer longer
+            raise FeedError(f"output {wish.name[:80]!r} is asked for twice")
+        names.add(wish.name)
         if spec is None:
             raise FeedError(
                 f"unexpected inference output {wish.name[:80]!r} for model {model.name!r}"
@@ -79,7 +83,7 @@ def answer_of(model: ServedModel, envelope: Envelope, outputs: Outputs) -> HTTPR
             binary.append(data)
         else:
             entry["data"] = value_of(spec, array.reshape(-1))
-            tokens = tokens or (array.dtype.kind == "f" and not np.isfinite(array).all())
+            tokens = tokens or has_tokens(array)
         entries.append(entry)
     content: dict[str, object] = {"model_name": model.name, "model_version": model.version}
     if envelope.id is not None:
@@ -116,10 +120,13 @@ def _classes(model: ServedModel, outputs: Outputs, index: int, count: int) -> np
         if image_input.two_classes:
             scores = np.concatenate([1 - scores, scores], axis=1)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    texts = np.empty(best.shape, STRING)
-    for place, at in np.ndenumerate(best):
-        label = f":{labels[at]}" if at < len(labels) else ""
-        score = scores[place[0], at]
-        text = f"{score:f}" if array.dtype.kind not in "iu" else str(int(score))
-        texts[place] = f"{text}:{at}{label}".encode()
-    return texts if batched else texts[0]
+    chosen = np.take_along_axis(scores, best, axis=1)
+    form = ".0f" if array.dtype.kind in "iu" else "f"
+    ends = [f"{at}:{label}" for at, label in enumerate(labels)]
+    ends += map(str, range(len(labels), scores.shape[1]))
+    texts = np.empty(best.size, STRING)
+    texts[:] = [
+        f"{score:{form}}:{ends[at]}".encode()
+        for score, at in zip(chosen.reshape(-1).tolist(), best.reshape(-1).tolist(), strict=True)
+    ]
+    return texts.reshape(best.shape if batched else -1)

@@ -87,9 +87,7 @@ def from_bytes(
         if raw.max(initial=0) > 1:
             raise FeedError(f"input {name!r}: a BOOL is a byte of 0 or 1, got {raw.max()}")
         return reshaped(raw.view(dtype), shape, name)
-    # numpy refuses to begin at the end of a buffer.
-    view = np.frombuffer(body, dtype, prod(shape), start) if expected else np.empty(0, dtype)
-    return reshaped(view, shape, name)
+    return reshaped(np.frombuffer(body, dtype, prod(shape), start), shape, name)
 
 
 def _elements(name: str, count: int, body: bytes, start: int, stop: int) -> np.ndarray:

@@ -11,13 +11,11 @@ from typing import cast
 
 from batcher.priority import Priority
 from model.signature import FeedError
+from server.api.json_tensors import described
 from server.api.json_text import as_list
 from server.api.kserve.datatypes import DATATYPES, MAX_AXES
 from server.api.request_options import MAX_TIMEOUT_MS
 from server.call import RequestOptions
-
-#: Characters of a client's value that an error message repeats.
-_MAX_QUOTED_CHARS = 40
 
 #: The largest size of an axis: one that no tensor in memory exceeds.
 _MAX_AXIS = 1 << 40
@@ -81,10 +79,10 @@ def read_envelope(content: object) -> Envelope:
             raise FeedError(f"parameter {key[:80]!r} is reserved: no name begins with triton_")
     identifier = document.get("id")
     if identifier is not None and not isinstance(identifier, str):
-        raise FeedError(f"id: expected a string, got {_shown(identifier)}")
+        raise FeedError(f"id: expected a string, got {described(identifier)}")
     name = parameters.get("signature_name")
     if name is not None and not isinstance(name, str):
-        raise FeedError(f"signature_name: expected a string, got {_shown(name)}")
+        raise FeedError(f"signature_name: expected a string, got {described(name)}")
     binary = _flag(parameters, "binary_data_output", default=False)
     outputs = document.get("outputs")
     return Envelope(
@@ -105,13 +103,13 @@ def _input(value: object) -> InputTensor:
     where = f"input {name[:80]!r}"
     datatype = tensor.get("datatype")
     if not isinstance(datatype, str) or datatype not in DATATYPES:
-        raise FeedError(f"{where}: invalid datatype {_shown(datatype)}")
+        raise FeedError(f"{where}: invalid datatype {described(datatype)}")
     shape = as_list(tensor.get("shape"))
     if shape is None or len(shape) > MAX_AXES:
         raise FeedError(f"{where}: expected as shape a list of up to {MAX_AXES} whole numbers")
     wrong = [it for it in shape if type(it) is not int or not 0 <= it <= _MAX_AXIS]
     if wrong:
-        raise FeedError(f"{where}: no axis of shape can have the size {_shown(wrong[0])}")
+        raise FeedError(f"{where}: no axis of shape can have the size {described(wrong[0])}")
     parameters = _parameters(tensor, where)
     if "shared_memory_region" in parameters:
         raise FeedError(f"{where}: this server has no shared memory; send the data")
@@ -140,21 +138,21 @@ def _output(value: object, binary: bool) -> OutputWish:
 
 def _object(value: object, what: str) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise FeedError(f"{what}: expected an object, got {_shown(value)}")
+        raise FeedError(f"{what}: expected an object, got {described(value)}")
     return value
 
 
 def _list(value: object, what: str) -> list[object]:
     values = as_list(value)
     if values is None:
-        raise FeedError(f"{what}: expected a list, got {_shown(value)}")
+        raise FeedError(f"{what}: expected a list, got {described(value)}")
     return values
 
 
 def _name(tensor: Mapping[str, object], what: str) -> str:
     name = tensor.get("name")
     if not isinstance(name, str):
-        raise FeedError(f"{what}: expected a string as name, got {_shown(name)}")
+        raise FeedError(f"{what}: expected a string as name, got {described(name)}")
     return name
 
 
@@ -168,7 +166,7 @@ def _parameters(owner: Mapping[str, object], what: str) -> dict[str, object]:
         if not isinstance(each, str | int | float):
             raise FeedError(
                 f"parameter {key[:80]!r} of {what}: expected a string, a number or a boolean, "
-                f"got {_shown(each)}"
+                f"got {described(each)}"
             )
     return parameters
 
@@ -176,29 +174,12 @@ def _parameters(owner: Mapping[str, object], what: str) -> dict[str, object]:
 def _whole(parameters: Mapping[str, object], key: str) -> int | None:
     value = parameters.get(key)
     if value is not None and (type(value) is not int or value < 0):
-        raise FeedError(f"{key}: expected a whole number from 0, got {_shown(value)}")
+        raise FeedError(f"{key}: expected a whole number from 0, got {described(value)}")
     return value
 
 
 def _flag(parameters: Mapping[str, object], key: str, *, default: bool) -> bool:
     value = parameters.get(key, default)
     if not isinstance(value, bool):
-        raise FeedError(f"{key}: expected true or false, got {_shown(value)}")
+        raise FeedError(f"{key}: expected true or false, got {described(value)}")
     return value
-
-
-def _shown(value: object) -> str:
-    """Return *value* in the words of JSON, for an error message of one line."""
-    match value:
-        case dict():
-            return "an object"
-        case None:
-            return "nothing"
-        case str():
-            return repr(value[:_MAX_QUOTED_CHARS])
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return str(value)[:_MAX_QUOTED_CHARS]
-        case _:
-            return "a list"

@@ -10,31 +10,12 @@ from math import prod
 import numpy as np
 
 from model.images.first_bytes import image_format
-from model.signature import STRING, Feed, FeedError, Signature, TensorSpec
+from model.signature import STRING, Feed, FeedError, TensorSpec
 from server.api.image_body import image_file
 from server.api.json_tensors import array_of
 from server.api.kserve.datatypes import BINARY_ONLY, datatype_of, from_bytes, reshaped
 from server.api.kserve.envelope import Envelope, InputTensor
 from server.served_model import ServedModel
-
-
-def signature_of(model: ServedModel, name: str | None) -> Signature:
-    """Return the signature *name* of *model*, None: the default one; raises `FeedError`."""
-    signature = model.signatures.get(model.default if name is None else name)
-    if signature is None:
-        known = ", ".join(model.signatures)
-        raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
-    return signature
-
-
-def takes_files(model: ServedModel, signature: Signature) -> bool:
-    """Whether *model* takes image files as BYTES for the only input of *signature*."""
-    image_input = model.image_input
-    if image_input is None:
-        return False
-    if model.takes_images_for(signature):
-        return True
-    return signature == image_input.requested and signature.inputs[0].dtype == STRING
 
 
 def feed_of(model: ServedModel, envelope: Envelope, body: bytes, start: int) -> Feed:
@@ -44,7 +25,7 @@ def feed_of(model: ServedModel, envelope: Envelope, body: bytes, start: int) -> 
     Raises `FeedError` if the request does not fit the model or the length of the body, `BadImage`
     if an image cannot be decoded, and `QueueFull` for more images than the queue can ever hold.
     """
-    signature = signature_of(model, envelope.signature_name)
+    signature = model.signature_of(envelope.signature_name)
     specs = {spec.name: spec for spec in signature.inputs}
     if len(envelope.inputs) != len(specs):
         raise FeedError(
@@ -61,7 +42,7 @@ def feed_of(model: ServedModel, envelope: Envelope, body: bytes, start: int) -> 
             )
         if tensor.name in arrays:
             raise FeedError(f"input {tensor.name!r} is given twice")
-        if tensor.datatype == "BYTES" and takes_files(model, signature):
+        if tensor.datatype == "BYTES" and model.takes_files_for(signature):
             spec = TensorSpec(spec.name, STRING, None)
             files = _files(tensor, _array(model, spec, tensor, body, start))
         else:
@@ -152,13 +133,13 @@ def raw_feed(model: ServedModel, body: bytes) -> Feed:
         )
     (spec,) = signature.inputs
     if spec.dtype == STRING:
-        if takes_files(model, signature):
+        if model.takes_files_for(signature):
             return model.prepare_image(image_file(body))
         array = np.empty((1,) * max(1, len(spec.shape or ())), STRING)
         array.fill(body)
         return model.prepare_tensors(signature, {spec.name: array})
     shape = _raw_shape(spec, len(body), batched=signature.batched)
-    if takes_files(model, signature) and prod(shape) * spec.dtype.itemsize != len(body):
+    if model.takes_files_for(signature) and prod(shape) * spec.dtype.itemsize != len(body):
         return model.prepare_image(body)  # whose error states what the body is
     return model.prepare_tensors(
         signature, {spec.name: from_bytes(spec.name, spec.dtype, shape, body, 0, len(body))}

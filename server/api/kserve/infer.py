@@ -38,10 +38,10 @@ def _read(
 ) -> Call[HTTPResponse]:
     coding, json_length = coding_of(request.headers), _json_length(request.headers)
     inference = _Inference(model, request, options, coding, json_length, max_body)
-    # The values of numeric tensors in binary are not read at all.
-    read = len(request.body) if json_length is None or _takes_strings(model) else json_length
+    # The numbers of tensors in binary are not read at all.
+    read = len(request.body) if json_length is None or _reads_values(model) else json_length
     at_once = not coding and not model.reads_images and read <= MAX_BYTES_READ_AT_ONCE
-    return Call(inference.prepare, inference.finish, options, at_once)
+    return Call(inference.prepare, inference.finish, options, at_once, inference.takes_long)
 
 
 def _json_length(headers: Mapping[str, str]) -> int | None:
@@ -54,8 +54,10 @@ def _json_length(headers: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-def _takes_strings(model: ServedModel) -> bool:
-    return any(spec.dtype == STRING for each in model.signatures.values() for spec in each.inputs)
+def _reads_values(model: ServedModel) -> bool:
+    """Whether *model* takes strings, or bools, which are checked."""
+    kinds = {spec.dtype.kind for each in model.signatures.values() for spec in each.inputs}
+    return not kinds.isdisjoint({STRING.kind, "b"})
 
 
 class _Inference:
@@ -93,6 +95,9 @@ class _Inference:
             json = body if length == len(body) else body[:length]
             self._envelope = read_envelope(read_json(json, tokens=True))
             self._envelope.apply(self._options, self._received)
+            if self._coding:
+                # What is queued keeps no decoded JSON in memory: `BodyLimits` counts what was sent.
+                body, length = body[length:], 0
             feed = feed_of(self._model, self._envelope, body, length)
         check_wishes(self._model, feed.signature, self._envelope)
         return feed
@@ -100,3 +105,9 @@ class _Inference:
     def finish(self, outputs: Outputs) -> HTTPResponse:
         """Return the answer; see `Call.finish`."""
         return compressed(answer_of(self._model, self._envelope, outputs), self._accepted)
+
+    def takes_long(self, outputs: Outputs) -> bool:
+        """Whether `finish` takes long; see `Call.takes_long`."""
+        if any(wish.classes for wish in self._envelope.outputs):
+            return outputs.have_many_numbers()
+        return outputs.are_large()

@@ -39,8 +39,13 @@ from server.models import ModelNotReady, Models, UnknownModel, there_are
 #: The methods of HTTP for which a path under ``/v2`` has an answer in the form of the protocol.
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 
-#: The longest body of a request for the index, which any client may send, in bytes.
-MAX_INDEX_BYTES = 1024
+#: The longest body of a request to the repository, in bytes: it is read on the reactor thread.
+MAX_REPOSITORY_BYTES = 1024
+
+_FROM_FILES = (
+    "a model is loaded from the files of the repository, and configured there by model.toml and "
+    "serving.toml"
+)
 
 #: Seconds between two looks at a model that is loaded now.
 POLL_SECONDS = 0.05
@@ -227,8 +232,6 @@ def _unknown(name: str, version: str | None, problem: str) -> str:
 
 def _ready_only(body: bytes) -> bool:
     """Return the value of "ready" in *body*, which may be empty; raises `FeedError`."""
-    if len(body) > MAX_INDEX_BYTES:
-        raise FeedError(f"the body has {len(body)} bytes, the limit is {MAX_INDEX_BYTES}")
     content = _object_in(body)
     ready = content.get("ready", False)
     if not isinstance(ready, bool):
@@ -243,15 +246,16 @@ def _check_parameters(body: bytes, known: Collection[str]) -> None:
         raise FeedError("parameters: expected an object")
     for key in parameters:
         if key == "config" or key.startswith("file:"):
-            raise FeedError(
-                f"parameter {key[:80]!r}: a model is loaded from the files of the repository, and "
-                "configured there by model.toml and serving.toml"
-            )
+            raise FeedError(f"parameter {key[:80]!r}: {_FROM_FILES}")
         if key not in known:
             raise FeedError(f"unknown parameter {key[:80]!r}")
 
 
 def _object_in(body: bytes) -> dict[str, object]:
+    if len(body) > MAX_REPOSITORY_BYTES:
+        raise FeedError(
+            f"the body has {len(body)} bytes, the limit is {MAX_REPOSITORY_BYTES}; {_FROM_FILES}"
+        )
     content = read_json(body) if body.strip() else {}
     if not isinstance(content, dict):
         raise FeedError("the body: expected an object")

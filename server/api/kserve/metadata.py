@@ -8,7 +8,6 @@ from collections.abc import Iterable
 
 from model.signature import STRING, Signature, TensorSpec
 from server.api.kserve.datatypes import datatype_of
-from server.api.kserve.feeds import takes_files
 from server.inference import Inference
 from server.repository.version_report import ModelReport, VersionReport
 from server.served_model import ServedModel
@@ -65,7 +64,7 @@ def model_metadata(model: ServedModel, versions: Iterable[str]) -> dict[str, obj
 
 def _tensors(model: ServedModel, signature: Signature) -> dict[str, object]:
     inputs = [_tensor(spec) for spec in signature.inputs]
-    if takes_files(model, signature) and signature.inputs[0].dtype != STRING:
+    if model.takes_files_for(signature) and signature.inputs[0].dtype != STRING:
         # Images in the place of pixels: a row for each element.
         inputs[0]["parameters"] = {"also_takes": "BYTES"}
     return {"inputs": inputs, "outputs": [_tensor(spec) for spec in signature.outputs]}

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from model.signature import STRING, Signature, TensorSpec
-from server.api.json_tensors import value_of
+from server.api.json_tensors import has_tokens, value_of
 from server.api.json_text import write_json
 from server.api.tfserving.errors import invalid
 from server.api.tfserving.tensor_types import enum_name
@@ -39,17 +39,24 @@ def rows_answer(outputs: Outputs) -> HTTPResponse:
         count = len(array)
     values = _values(outputs)
     if len(names) == 1:
-        return _answer({"predictions": values[0]})
+        return _answer({"predictions": values[0]}, outputs)
     rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-    return _answer({"predictions": rows})
+    return _answer({"predictions": rows}, outputs)
 
 
 def columns_answer(outputs: Outputs) -> HTTPResponse:
     """Return the answer to a predict request with columns."""
     names, _ = _named(outputs)
     values = _values(outputs)
-    one = len(names) == 1
-    return _answer({"outputs": values[0] if one else dict(zip(names, values, strict=True))})
+    content = values[0] if len(names) == 1 else dict(zip(names, values, strict=True))
+    return _answer({"outputs": content}, outputs)
+
+
+def flat(outputs: Outputs) -> Outputs:
+    """Return *outputs* with shape [n] instead of [n, 1]: what a graph gives for `are_flat`."""
+    arrays = (np.asarray(array) for array in outputs.arrays)
+    without = (a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for a in arrays)
+    return Outputs(outputs.signature, tuple(without))
 
 
 def check_classifies(signature: Signature) -> None:
@@ -102,7 +109,7 @@ def classes_answer(outputs: Outputs) -> HTTPResponse:
         )
     texts = cast("list[list[object]]", value_of(TensorSpec(CLASSES, STRING, None), classes))
     rows = [list(zip(*row, strict=True)) for row in zip(texts, scores, strict=True)]
-    return _answer({"results": rows})
+    return _answer({"results": rows}, outputs)
 
 
 def numbers_answer(outputs: Outputs) -> HTTPResponse:
@@ -113,7 +120,7 @@ def numbers_answer(outputs: Outputs) -> HTTPResponse:
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
             f"{_shape(array)}"
         )
-    return _answer({"results": np.ascontiguousarray(array.reshape(-1))})
+    return _answer({"results": np.ascontiguousarray(array.reshape(-1))}, outputs)
 
 
 #: The check of a signature, and the writer of the answer, for the requests with examples.
@@ -123,8 +130,9 @@ BY_ACTION: dict[str, tuple[Callable[[Signature], None], Callable[[Outputs], HTTP
 }
 
 
-def _answer(content: object) -> HTTPResponse:
-    return HTTPResponse(200, write_json(content, tokens=True, newline=True))
+def _answer(content: object, outputs: Outputs) -> HTTPResponse:
+    tokens = any(map(has_tokens, outputs.arrays))
+    return HTTPResponse(200, write_json(content, tokens=tokens, newline=True))
 
 
 def _named(outputs: Outputs) -> tuple[list[str], list[np.ndarray]]:

@@ -1,25 +1,24 @@
 """
 The dialect of TensorFlow Serving: what `:predict`, `:classify` and `:regress` ask for.
 
-The functions that read a body run on decode threads; for a small body, and a model that reads no
-images, on the reactor thread.
+The functions that read a body run on decode threads; for a small body without examples, and a model
+that reads no images, on the reactor thread.
 """
 
 from functools import partial
 
-from model.signature import STRING, Feed, Signature
+from model.signature import Feed, Signature
 from server.api.content_encoding import coding_of
 from server.api.dialect import Dialect
 from server.api.image_body import from_text, texts_in
 from server.api.json_tensors import check_carried
-from server.api.json_text import as_list
 from server.api.native import MAX_BYTES_READ_AT_ONCE
 from server.api.tfserving import answers
 from server.api.tfserving.documents import Body, Document
 from server.api.tfserving.errors import invalid, write_error
 from server.api.tfserving.examples import arrays_of_examples
 from server.api.tfserving.paths import inference_target
-from server.api.tfserving.tensors import Columns, arrays_of, columns_of, is_opaque, is_row_format
+from server.api.tfserving.tensors import Columns, are_flat, arrays_of, columns_of, is_row_format
 from server.call import Call, Outputs, RequestOptions
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
@@ -45,12 +44,13 @@ def _read(
 ) -> Call[HTTPResponse]:
     action = inference_target(request).action
     body = body_of(request, max_bytes)
-    at_once = is_small(body) and not model.reads_images
     if action == "predict":
         predict = _Predict(model, body)
-        return Call(predict.prepare, predict.finish, options, at_once)
-    prepare = partial(_examples_feed, model, body, action)
-    return Call(prepare, answers.BY_ACTION[action][1], options, at_once)
+        at_once = is_small(body) and not model.reads_images
+        return Call(predict.prepare, predict.finish, options, at_once, predict.takes_long)
+    prepare, finish = partial(_examples_feed, model, body, action), answers.BY_ACTION[action][1]
+    # Never at once: a small body may have many examples, each with a long context.
+    return Call(prepare, finish, options, takes_long=Outputs.have_many_numbers)
 
 
 class _Predict:
@@ -60,6 +60,7 @@ class _Predict:
         self._model = model
         self._body = body
         self._finish = answers.columns_answer
+        self._flat = False  # see `are_flat`
 
     def prepare(self) -> Feed:
         """Return the feed; raises the errors of `Body.read`, and a 400 for wrong values."""
@@ -76,29 +77,26 @@ class _Predict:
         if texts:
             return model.prepare_images(texts, from_text)
         arrays = arrays_of(signature, document.content, columns)
+        self._flat = are_flat(signature, arrays)
         return model.prepare_tensors(signature, arrays)
 
     def finish(self, outputs: Outputs) -> HTTPResponse:
         """Return the answer in the form of the request."""
-        return self._finish(outputs)
+        return self._finish(answers.flat(outputs) if self._flat else outputs)
+
+    def takes_long(self, outputs: Outputs) -> bool:
+        """Whether `finish` takes long; see `Call.takes_long`."""
+        if self._finish is answers.rows_answer and len(outputs.arrays) > 1:
+            return outputs.have_many_numbers()  # an object for each row
+        return outputs.are_large()
 
 
 def _images_in(model: ServedModel, signature: Signature, columns: Columns) -> list[bytes]:
     """Return the base64 text of each image in *columns*; [] if they are values of *signature*."""
-    image_input = model.image_input
-    if image_input is None or len(signature.inputs) != 1:
+    if not model.takes_files_for(signature):
         return []
     (spec,) = signature.inputs
-    takes_strings = spec.dtype == STRING and signature == image_input.requested
-    if not takes_strings and not model.takes_images_for(signature):
-        return []
-    value = columns[spec.name]
-    if is_opaque(value):
-        return []
-    items = as_list(value)
-    if items and not isinstance(items[0], str | dict):
-        return []
-    texts = texts_in(value, spec.name)
+    texts = texts_in(columns[spec.name], spec.name)
     # Strings for several images of a signature that takes one are an error of its shape.
     return texts if len(texts) == 1 or signature.batched else []
 

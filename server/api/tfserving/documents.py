@@ -5,14 +5,14 @@ Pure; large bodies are read on decode threads.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from model.signature import FeedError
 from server.api.content_encoding import decoded
 from server.api.json_text import as_list, read_json
 from server.api.tfserving.errors import invalid
-from server.api.tfserving.examples import Example, example_in
+from server.api.tfserving.examples import Example, example_in, with_context
 from server.api.tfserving.shown_json import shown
 
 #: What precedes the reason, and the position of the error, in the message of `read_json`.
@@ -26,7 +26,7 @@ class Document:
 
     content: Mapping[str, object]
     signature: str  #: empty for the default one
-    examples: tuple[Example, ...] = ()  #: of classify and regress; the context is a part of each
+    examples: Sequence[Example] = ()  #: of classify and regress; the context is a part of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Body:
         Return what is in the body of a request for *action*.
 
         Raises a 400 for what is no JSON object, for a wrong ``signature_name``, and for wrong
-        examples, if *action* takes some; `BodyTooLarge` and `FeedError` as `decoded` does.
+        examples, if *action* takes some; also the errors of `decoded` and `with_context`.
         """
         content = _object_in(decoded(self.data, self.coding, self.max_bytes))
         name = content.get("signature_name", "")
@@ -51,7 +51,9 @@ class Body:
                 f"JSON Value: {shown(content)} not formatted correctly. "
                 "'signature_name' key must be a string value."
             )
-        return Document(content, name, () if action == "predict" else _examples_in(content))
+        if action == "predict":
+            return Document(content, name)
+        return Document(content, name, _examples_in(content, self.max_bytes))
 
 
 def _object_in(body: bytes) -> Mapping[str, object]:
@@ -71,7 +73,7 @@ def _reason(message: str) -> str:
     return _POSITION.sub(r" at offset: \1", message.removeprefix(_PREFIX))
 
 
-def _examples_in(content: Mapping[str, object]) -> tuple[Example, ...]:
+def _examples_in(content: Mapping[str, object], max_bytes: int) -> Sequence[Example]:
     context = example_in(content["context"]) if "context" in content else {}
     if "examples" not in content:
         raise invalid(
@@ -85,4 +87,5 @@ def _examples_in(content: Mapping[str, object]) -> tuple[Example, ...]:
         )
     if not items:
         raise invalid(f"JSON Value: {shown(content)} 'examples' value is an empty array")
-    return tuple({**context, **example_in(item)} for item in items)
+    examples = list(map(example_in, items))
+    return with_context(context, examples, max_bytes) if context else examples

@@ -11,10 +11,17 @@ from server.http.error_statuses import HTTPError, refusal_for
 from server.http.messages import HTTPResponse
 from server.settings.option import printable
 
+#: The most characters of a message: the texts of a client, which it repeats, may be a whole body.
+MAX_MESSAGE_CHARACTERS = 1024
+
 
 def invalid(message: str) -> HTTPError:
-    """Return the 400 with *message*, which may have several lines, unlike that of a `FeedError`."""
-    return HTTPError(400, message)
+    """
+    Return the 400 with *message*, which may have several lines, unlike that of a `FeedError`.
+
+    Characters beyond `MAX_MESSAGE_CHARACTERS` are left out.
+    """
+    return HTTPError(400, message[:MAX_MESSAGE_CHARACTERS])
 
 
 def write_error(

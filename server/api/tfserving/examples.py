@@ -5,6 +5,7 @@ A signature with strings as its only input takes each example as a serialised tf
 other signature takes the features that have the names of its inputs.  Pure.
 """
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -17,6 +18,7 @@ from server.api.json_text import as_list
 from server.api.tfserving.base64_values import base64_bytes, is_base64
 from server.api.tfserving.errors import invalid
 from server.api.tfserving.shown_json import kind_of
+from server.http.limits import BodyTooLarge
 
 Kind = Literal["bytes", "float", "int64"]
 
@@ -36,7 +38,7 @@ class Feature:
 Example = Mapping[str, Feature]
 
 
-def example_in(value: object) -> Example:
+def example_in(value: object) -> dict[str, Feature]:
     """Return the features in *value*, a JSON object; raises a 400 for any other value."""
     if not isinstance(value, dict):
         raise invalid(f"Example must be JSON object but got JSON {kind_of(value)}")
@@ -74,6 +76,22 @@ def _value(name: str, item: object) -> tuple[Kind, bytes | float]:
                 raise invalid("Unable to base64 decode")
             return "bytes", data
     raise invalid(f"Feature: {name} has element with unexpected JSON type: {kind_of(item)}")
+
+
+def with_context(
+    context: dict[str, Feature], examples: Sequence[dict[str, Feature]], max_bytes: int
+) -> Sequence[Example]:
+    """
+    Return *examples* with the features of *context*, which those of an example replace.
+
+    Raises `BodyTooLarge` if *context*, once for each example, has more than *max_bytes*.
+    """
+    size = len(serialised(context)) * len(examples)
+    if size > max_bytes:
+        raise BodyTooLarge(
+            f"the context has {size} bytes, once for each example; the limit is {max_bytes}"
+        )
+    return [ChainMap(example, context) for example in examples]
 
 
 def arrays_of_examples(signature: Signature, examples: Sequence[Example]) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from server.served_model import ServedModel
 _STATES = {
     "serving": ("AVAILABLE", "OK"),
     "loading": ("LOADING", "OK"),
+    "loaded": ("LOADING", "OK"),
     "waiting": ("START", "OK"),
     "incomplete": ("START", "UNAVAILABLE"),
     "draining": ("UNLOADING", "OK"),

@@ -12,6 +12,7 @@ import numpy as np
 from model.signature import STRING, FeedError, Signature, TensorSpec
 from server.api.json_tensors import array_of
 from server.api.json_text import as_list
+from server.api.number_lists import NumberList
 from server.api.tfserving.base64_values import is_base64, with_plain_base64
 from server.api.tfserving.errors import invalid
 from server.api.tfserving.refusals import check_column, check_rows
@@ -42,6 +43,17 @@ def is_row_format(content: Mapping[str, object]) -> bool:
     return True
 
 
+def are_flat(signature: Signature, arrays: Mapping[str, np.ndarray]) -> bool:
+    """
+    Whether each of *arrays*, by the inputs of *signature*, is [n] where that has [?, 1].
+
+    TensorFlow Serving runs the graph with such arrays as they are: where that works, as it does for
+    half_plus_two, the outputs are [n], too.
+    """
+    specs = signature.inputs
+    return all(spec.shape == (None, 1) and arrays[spec.name].ndim == 1 for spec in specs)
+
+
 def columns_of(signature: Signature, content: Mapping[str, object]) -> Columns:
     """
     Return the values of the inputs of *signature* in *content*, a predict request.
@@ -66,13 +78,8 @@ def columns_of(signature: Signature, content: Mapping[str, object]) -> Columns:
     return {signature.inputs[0].name: inputs}
 
 
-def is_opaque(value: object) -> bool:
-    """Whether *value*, parsed JSON, is a list of numbers alone that `as_list` would take apart."""
-    return value is not None and not isinstance(value, list | dict | str | int | float)
-
-
 def _columns_of_rows(signature: Signature, content: Mapping[str, object]) -> Columns:
-    if is_opaque(content["instances"]) and len(signature.inputs) == 1:
+    if isinstance(content["instances"], NumberList) and len(signature.inputs) == 1:
         return {signature.inputs[0].name: content["instances"]}
     rows = as_list(content["instances"])
     if rows is None:
@@ -112,7 +119,7 @@ def arrays_of(
 
 
 def _array(spec: TensorSpec, value: object) -> np.ndarray:
-    if isinstance(value, list) and any(map(is_opaque, value)):
+    if isinstance(value, list) and any(isinstance(row, NumberList) for row in value):
         arrays = [array_of(spec, row, finite=False) for row in value]
         if len({array.shape for array in arrays}) > 1:
             raise FeedError(f"input {spec.name!r}: the rows differ in shape")
