@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import orjson
 from hypothesis import strategies as st
 
+from tests.fakes.tables import JSON_LENGTH
 from tests.images import claims, coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")
@@ -32,8 +33,6 @@ class Target:
     #: Of *good* and of the hostile bodies.
     headers: Mapping[str, str] = field(default_factory=dict)
 
-
-JSON_LENGTH = "Inference-Header-Content-Length"
 
 #: An input of the v2 protocol with a row.
 _ROW: dict[str, object] = {"name": "image", "shape": [1], "datatype": "BYTES"}

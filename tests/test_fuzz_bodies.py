@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from server.settings.table import Settings
 from tests.fakes.http import Answer, Client, request
 from tests.fakes.service import ServiceHarness
-from tests.hostile_bodies import BODIES, EXTREME, HUGE, JSON_LENGTH, TARGETS, Body, Target
+from tests.fakes.tables import JSON_LENGTH
+from tests.hostile_bodies import BODIES, EXTREME, HUGE, TARGETS, Body, Target
 
 #: Statuses of answers to bodies that are wrong, or that the server does not take.
 REFUSED = {400, 404, 413, 415, 422, 429, 501}

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.hostile_bodies import EXTREME, JSON, JSON_LENGTH
+from tests.fakes.tables import JSON_LENGTH
+from tests.hostile_bodies import EXTREME, JSON
 from tests.integration.clients import Answer, ask, connect, get, post
 from tests.integration.repositories import Repository, code_of
 
