@@ -177,6 +177,11 @@ class Feed:
         """The bytes of one row of all inputs; a string counts as one reference, 8 bytes."""
         return sum(array.nbytes for array in self.arrays) // self.rows
 
+    @property
+    def string_bytes(self) -> int:
+        """The bytes of all strings, which `row_bytes` does not count."""
+        return sum(sum(map(len, it.flat)) for it in self.arrays if it.dtype == STRING)
+
     def repeated(self, rows: int) -> "Feed":
         """Return a feed of *rows* copies of the first row."""
         arrays = tuple(np.repeat(array[:1], rows, axis=0) for array in self.arrays)

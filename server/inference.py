@@ -12,7 +12,8 @@ from typing import TypeVar
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
-from batcher.errors import DeadlineExceeded
+from batcher.error_kind import ErrorKind
+from batcher.errors import DeadlineExceeded, RefusalError
 from batcher.share import Account, Share
 from model.execution.decode_pool import DecodePool
 from model.signature import Feed
@@ -24,6 +25,20 @@ from server.statistics import Statistics
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class TooManyStringBytes(RefusalError):
+    """The strings of a request, and of those that wait or run, have too many bytes together."""
+
+    cause = "full"
+    kind = ErrorKind.OVERLOADED
+    retry_after = 0.0
+
+    def __init__(self, more: int, held: int, limit: int) -> None:
+        super().__init__(
+            f"the strings of the request have {more} bytes; {held} bytes of strings are waiting or "
+            f"running, and the limit is {limit}"
+        )
 
 
 class Inference:
@@ -51,6 +66,7 @@ class Inference:
         self._answers = Share(self._share.name, self._share.account)
         self._seconds = seconds
         self._calls = 0  #: calls that have not ended
+        self._string_bytes = 0  #: of the submitted feeds that have not ended
         #: Whether it takes no new calls; set by `retire`.
         self.retired = False
         self._waiting: list[Deferred[None]] = []  # fire when it is retired and no call is left
@@ -148,12 +164,17 @@ class Inference:
         """
         Queue *feed*, which is already prepared, and return a Deferred of the model's outputs.
 
-        *timing* is updated.  Cancelling and the errors are those of `Batcher.submit`.
+        *timing* is updated.  Cancelling and the errors are those of `Batcher.submit`.  Raises
+        `TooManyStringBytes`, since a queue counts rows of strings, and not their bytes.
         """
         timing = timing or Timing()
         queue, rows = self.model.queues.of(feed), feed.rows
         timing.rows = rows
         self.admission.last_queue = queue
+        strings = feed.string_bytes
+        if strings and self._string_bytes + strings > self.model.queues.max_queue_bytes:
+            self.model.recorder.refused(queue, rows, "full")
+            raise TooManyStringBytes(strings, self._string_bytes, self.model.queues.max_queue_bytes)
         timeout = options.timeout
         if timeout is None:
             timeout = self.admission.default_timeout.of(queue, rows * options.calls)
@@ -166,7 +187,14 @@ class Inference:
             source=options.source,
             trace=timing.trace,
         )
+        if strings:
+            self._string_bytes += strings
+            answer.addBoth(self._drop_strings, strings)
         return answer.addCallback(partial(Outputs, feed.signature))
+
+    def _drop_strings(self, result: R, count: int) -> R:
+        self._string_bytes -= count
+        return result
 
     def _prepare_at_once(self, call: Call[T], timing: Timing) -> Feed:
         start = self._seconds()

@@ -3,18 +3,22 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
 
-from batcher.errors import DeadlineExceeded, ShuttingDown
+from batcher.errors import DeadlineExceeded, RunFailed, ShuttingDown
 from model.errors import ModelError
-from model.execution.decode_pool import PoolNotRunning
+from model.execution.decode_pool import DecodePool, PoolNotRunning
 from model.images.errors import NotAnImage
-from model.signature import Feed, FeedError
+from model.signature import STRING, Feed, FeedError
 from server.call import Call, Outputs, RequestOptions, Timing
+from server.inference import Inference, TooManyStringBytes
+from tests.fakes.endpoint import MIXED, tensors
 from tests.fakes.inference import InferenceFixture, same, tensor_call
-from tests.fakes.server import classify
-from tests.fakes.threads import kinds, outcomes
+from tests.fakes.server import ManualLane, classify
+from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")
@@ -204,3 +208,32 @@ def test_a_retired_inference_waits_for_all_its_calls() -> None:
     fixture.lane.finish([1.0, 0.0, 0.0])
     assert (kinds(waiting), retired) == ([list], [[None], [None]])
     assert outcomes(inference.retire()) == [None]
+
+
+def strings_call(length: int) -> Call[Outputs]:
+    """Return a call with two strings, which have *length* bytes together."""
+
+    def prepare() -> Feed:
+        strings = np.array([b"", bytes(length)], STRING)
+        return MIXED.feed({"a": np.array(7, np.int32), "b": strings})
+
+    return Call(prepare, same, at_once=True)
+
+
+def test_the_strings_of_all_requests_have_a_limit_in_bytes() -> None:
+    """A compressed body may hold long strings; what has ended counts no longer."""
+    clock, lane = Clock(), ManualLane()
+    pool = DecodePool(Calls(), 1, pool=ManualThreads())
+    inference = Inference(tensors(clock, lane, max_queue_bytes=128), pool, seconds=clock.seconds)
+    first, second, third = (outcomes(inference.run(strings_call(it))) for it in (100, 28, 1))
+    assert (kinds(first), kinds(second), kinds(third)) == ([], [], [TooManyStringBytes])
+    assert "1 bytes; 128 bytes of strings are waiting or running, and the limit is 128" in str(
+        third[0]
+    )
+    lane.fail(ValueError("bad"))
+    assert kinds(first) == [RunFailed]
+    again = inference.run(strings_call(100))
+    fired = outcomes(again)
+    assert fired == []
+    again.cancel()
+    assert kinds(outcomes(inference.run(strings_call(100)))) == []

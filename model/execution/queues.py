@@ -41,7 +41,7 @@ class Queues:
         self._policy = policy
         self.share = share
         self._model = model
-        self._max_queue_bytes = max_queue_bytes
+        self.max_queue_bytes = max_queue_bytes
         #: The queue that `learn` made last for each signature, by the name of the signature.
         self.known: dict[str, FeedQueue] = {}
         self._caps: dict[str, int] = {}
@@ -82,7 +82,7 @@ class Queues:
         return queue
 
     def _new(self, feed: Feed, cap: int, measured: dict[int, float]) -> FeedQueue:
-        rows = max(cap, self._max_queue_bytes // max(1, feed.row_bytes))
+        rows = max(cap, self.max_queue_bytes // max(1, feed.row_bytes))
         return Queue(
             LatencyCurve(measured),
             cap,
