@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from batcher.error_kind import ErrorKind
 from batcher.errors import DeadlineExceeded, RefusalError
+from batcher.priority import Priority
 from batcher.share import Account, Share
 from model.execution.decode_pool import DecodePool
 from model.signature import Feed
@@ -25,6 +26,11 @@ from server.statistics import Statistics
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+#: The rows of a request that fill more batches than this are launched with low priority: a request
+#: of one row, which arrives later, then need not wait for all of them.
+MAX_BATCHES_IN_TURN = 4
 
 
 class TooManyStringBytes(RefusalError):
@@ -175,15 +181,18 @@ class Inference:
         if strings and self._string_bytes + strings > self.model.queues.max_queue_bytes:
             self.model.recorder.refused(queue, rows, "full")
             raise TooManyStringBytes(strings, self._string_bytes, self.model.queues.max_queue_bytes)
-        timeout = options.timeout
+        timeout, all_rows = options.timeout, rows * options.calls
         if timeout is None:
-            timeout = self.admission.default_timeout.of(queue, rows * options.calls)
+            timeout = self.admission.default_timeout.of(queue, all_rows)
+        priority = options.priority
+        if all_rows > MAX_BATCHES_IN_TURN * queue.cap:
+            priority = max(priority, Priority.LOW)
         answer = self.model.batcher.submit(
             feed,
             rows,
             queue,
             deadline=options.since + timeout,
-            priority=options.priority,
+            priority=priority,
             source=options.source,
             trace=timing.trace,
         )

@@ -14,9 +14,9 @@ from model.execution.decode_pool import DecodePool, PoolNotRunning
 from model.images.errors import NotAnImage
 from model.signature import STRING, Feed, FeedError
 from server.call import Call, Outputs, RequestOptions, Timing
-from server.inference import Inference, TooManyStringBytes
+from server.inference import MAX_BATCHES_IN_TURN, Inference, TooManyStringBytes
 from tests.fakes.endpoint import MIXED, tensors
-from tests.fakes.inference import InferenceFixture, same, tensor_call
+from tests.fakes.inference import InferenceFixture, feed, same, tensor_call
 from tests.fakes.server import ManualLane, classify
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 from tests.images import coloured, encoded
@@ -237,3 +237,16 @@ def test_the_strings_of_all_requests_have_a_limit_in_bytes() -> None:
     assert fired == []
     again.cancel()
     assert kinds(outcomes(inference.run(strings_call(100)))) == []
+
+
+def test_a_request_of_many_batches_lets_later_ones_pass() -> None:
+    """Its rows are launched with low priority: beside those of the others, not before them."""
+    fixture = InferenceFixture(max_queued_rows=100)
+    many = 4 * MAX_BATCHES_IN_TURN
+    fits, large = (outcomes(fixture.inference.submit(feed(*range(it)))) for it in (many, many + 1))
+    small = outcomes(fixture.inference.submit(feed(7)))
+    while not small:
+        assert not large
+        feeds = fixture.lane.batches[-1]
+        fixture.lane.give(*((np.zeros((it.rows, 3), np.float32),) for it in feeds))
+    assert (kinds(fits), kinds(small), large) == ([Outputs], [Outputs], [])
