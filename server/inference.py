@@ -12,8 +12,8 @@ from typing import TypeVar
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
-from batcher.error_kind import ErrorKind
-from batcher.errors import DeadlineExceeded, RefusalError
+from batcher.error_kind import ErrorKind, RequestError
+from batcher.errors import DeadlineExceeded
 from batcher.priority import Priority
 from batcher.share import Account, Share
 from model.execution.decode_pool import DecodePool
@@ -33,10 +33,9 @@ R = TypeVar("R")
 MAX_BATCHES_IN_TURN = 4
 
 
-class TooManyStringBytes(RefusalError):
+class TooManyStringBytes(RequestError):
     """The strings of a request, and of those that wait or run, have too many bytes together."""
 
-    cause = "full"
     kind = ErrorKind.OVERLOADED
     retry_after = 0.0
 

@@ -31,6 +31,7 @@ def test_a_ratio_is_taken_within_a_round() -> None:
     assert ratio_of({"plain_ms": [1.0], "ours_ms": [2.0]})[1] == 0.0
 
 
+@pytest.mark.full
 def test_each_way_is_measured_in_each_round_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

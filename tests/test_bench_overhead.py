@@ -57,6 +57,7 @@ def test_the_report_has_medians_and_ratios_within_a_round() -> None:
     assert submit[1::2] == ["submit", "4.000", "2.000", "1.000", "2.050"]
 
 
+@pytest.mark.full
 def test_each_work_is_measured_in_each_round_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

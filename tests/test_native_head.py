@@ -37,7 +37,7 @@ from server.call import RequestOptions, Timing
 from server.http.error_statuses import NATIVE_STATUSES, HTTPError, Refusal, refusal_for
 from server.http.limits import BodyTooLarge, TooManyBytesHeld
 from server.http.messages import Head, HTTPResponse
-from server.inference import Inference
+from server.inference import Inference, TooManyStringBytes
 from server.models import ModelNotReady, UnknownModel
 from tests.fakes.http import http_request
 from tests.fakes.server import FakeInference, Log, scored
@@ -111,6 +111,7 @@ FORESEEN: list[tuple[Exception, int, dict[str, str]]] = [
     (UnknownModel("no model"), 404, {}),
     (BodyTooLarge("101 bytes"), 413, {}),
     (TooManyBytesHeld("200 bytes"), 429, BUSY),
+    (TooManyStringBytes(100, 50, 128), 429, BUSY),
     (HTTPError(415, "one\ntwo", {"Allow": "POST"}), 415, {"Allow": "POST"}),
     (HTTPError(502, "oh"), 502, {}),
     (HTTPError(503, "loading"), 503, {}),

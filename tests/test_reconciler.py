@@ -195,6 +195,7 @@ def test_a_version_that_is_too_large_is_not_loaded(harness: ReconcilerHarness, l
     assert len(log.flush_errors()) == 1
 
 
+@pytest.mark.full
 def test_many_versions_that_are_too_large_are_all_refused(
     harness: ReconcilerHarness, log: Log
 ) -> None:

@@ -20,6 +20,7 @@ def output_of(command: str) -> str:
     return result.output
 
 
+@pytest.mark.full
 def test_the_session_prints_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the last digit: the seed is the same."""
     monkeypatch.chdir(tmp_path)

@@ -68,6 +68,7 @@ async def test_clients_that_hang_up_while_queued_cost_no_run(
         assert watched.runner.batches == [1, 1, 1]
 
 
+@pytest.mark.full
 @in_reactor
 async def test_rows_of_two_shapes_never_share_a_run(
     tmp_path: Path, saved_model: SavedModelAt
