@@ -185,7 +185,7 @@ class Inference:
             timeout = self.admission.default_timeout.of(queue, all_rows)
         priority = options.priority
         if all_rows > MAX_BATCHES_IN_TURN * queue.cap:
-            priority = max(priority, Priority.LOW)
+            priority = Priority.LOW
         answer = self.model.batcher.submit(
             feed,
             rows,

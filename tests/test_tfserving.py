@@ -267,7 +267,7 @@ def test_the_search_for_a_wrong_value_ends(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_error_repeats_little_of_a_long_text() -> None:
-    """A body of many megabytes does not come back in the answer."""
+    """The error repeats only a part of a body of many megabytes."""
     served = TFServingServer()
     client = served.server.connect()
     body = {"signature_name": "s" * 5000, "instances": [[1, 2, 3]]}

@@ -8,12 +8,11 @@ Runs on the reactor thread.  The key of a time ends with ``_ms``, and the key of
 from collections.abc import Callable
 from dataclasses import asdict
 
-import orjson
 from twisted.internet.defer import Deferred, succeed
 
 from batcher.trace import Run
 from model.execution.recorder import BatcherReport, QueueReport
-from server.http.messages import HTTPRequest, HTTPResponse
+from server.http.messages import HTTPRequest, HTTPResponse, json_response
 from server.inference import Inference
 
 
@@ -40,7 +39,7 @@ class DebugAPI:
         model = inference.model
         report = model.recorder.report(model.batcher.stats())
         content = report_of(report) | {"decoding": facts}
-        return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
+        return succeed(json_response(content))
 
 
 def report_of(report: BatcherReport) -> dict[str, object]:

@@ -19,7 +19,7 @@ from model.errors import ModelError
 from server.api.dialect import Dialect
 from server.api.inference_api import InferenceAPI
 from server.http.error_statuses import HTTPError, error_response
-from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
+from server.http.messages import Head, HTTPRequest, HTTPResponse, Route, json_response
 from server.inference import Inference
 from server.models import Models
 from server.repository.version_report import ModelReport
@@ -112,14 +112,16 @@ class ModelsAPI:
 
     def list(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer with the reports of all models."""
-        return succeed(_json({"models": [asdict(each) for each in self._changes.reports()]}))
+        return succeed(
+            json_response({"models": [asdict(each) for each in self._changes.reports()]})
+        )
 
     def show(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer with the report of one model; raises a 404 if there is none."""
         target = target_of(request.rest)
         if target != Target(target.name):
             raise _not_allowed(request, target)
-        return succeed(_json(asdict(self._changes.report(target.name))))
+        return succeed(json_response(asdict(self._changes.report(target.name))))
 
     def preflight(self, head: Head) -> object:
         """Admit a request for inference, or for a change; else return the refusal."""
@@ -158,13 +160,15 @@ class ModelsAPI:
         try:
             if target.label is not None:
                 version = _version_in(body)
-                return _json(asdict(await self._changes.label(target.name, target.label, version)))
+                return json_response(
+                    asdict(await self._changes.label(target.name, target.label, version))
+                )
             if body:
                 raise HTTPError(
                     400, "expected no body: /models/NAME/versions/V/... names a version"
                 )
             change = self._changes.load if target.change == "load" else self._changes.unload
-            return _json(asdict(await change(target.name, target.version)))
+            return json_response(asdict(await change(target.name, target.version)))
         except ModelError as error:
             raise HTTPError(409, str(error)) from error
 
@@ -196,7 +200,3 @@ def _not_allowed(head: Head, target: Target) -> HTTPError:
         methods = "POST"
     message = f"{head.method} {head.path}: allowed methods: {methods}"
     return HTTPError(405, message, {"Allow": methods})
-
-
-def _json(content: object) -> HTTPResponse:
-    return HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))

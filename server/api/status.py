@@ -7,13 +7,12 @@ Runs on the reactor thread.
 from collections.abc import Callable
 from math import inf
 
-import orjson
 from twisted.internet.defer import Deferred, succeed
 
 from model.signature import Feed, Signature, TensorSpec
 from server.api.samples import is_short, sample_feed, sample_request
 from server.deadlines import DefaultTimeout
-from server.http.messages import HTTPRequest, HTTPResponse
+from server.http.messages import HTTPRequest, HTTPResponse, json_response
 from server.inference import Inference
 from server.served_model import ServedModel
 
@@ -29,7 +28,7 @@ class StatusAPI:
         """Answer with the JSON of `status_of`; raises `ModelNotReady` until the model is ready."""
         inference = self._inference()
         content = status_of(inference.model, inference.admission.default_timeout)
-        return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
+        return succeed(json_response(content))
 
 
 def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
@@ -47,6 +49,11 @@ class HTTPResponse:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+
+
+def json_response(content: object) -> HTTPResponse:
+    """Return the answer 200 with *content* as JSON, and a newline."""
+    return HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))
 
 
 #: Answers one request.  If it raises or its Deferred fails, the front end writes an error answer;

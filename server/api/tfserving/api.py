@@ -8,7 +8,6 @@ its body: TensorFlow Serving checks the JSON first.  Everything here runs on the
 from collections.abc import Callable
 from typing import Protocol
 
-import orjson
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.python.failure import Failure
 
@@ -18,7 +17,7 @@ from server.api.tfserving.dialect import body_of, dialect, is_small
 from server.api.tfserving.paths import Target, inference_target, malformed, shown_target
 from server.api.tfserving.reports import metadata_content, not_known, status_content
 from server.http.error_statuses import HTTPError
-from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
+from server.http.messages import Head, HTTPRequest, HTTPResponse, Route, json_response
 from server.inference import Inference
 from server.models import Models, UnknownModel
 from server.repository.version_report import ModelReport
@@ -87,10 +86,12 @@ class TFServingAPI:
         if not target.name:
             if target != Target(""):
                 raise HTTPError(400, "Missing model name in request.")
-            return succeed(_json({"models": [report.name for report in self._reports.reports()]}))
+            return succeed(
+                json_response({"models": [report.name for report in self._reports.reports()]})
+            )
         if target.action:
-            return succeed(_json(metadata_content(self._find_target(target).model)))
-        return succeed(_json(status_content(self._report(target), target)))
+            return succeed(json_response(metadata_content(self._find_target(target).model)))
+        return succeed(json_response(status_content(self._report(target), target)))
 
     def _report(self, target: Target) -> ModelReport:
         """Return the report of the model that *target* names; raises the error if it is unknown."""
@@ -153,12 +154,8 @@ class TFServingAPI:
 
 
 def _alive(_: HTTPRequest) -> Deferred[HTTPResponse]:
-    return succeed(_json({"status": "alive"}))
+    return succeed(json_response({"status": "alive"}))
 
 
 def _refuse_method(request: HTTPRequest) -> Deferred[HTTPResponse]:
     raise HTTPError(405, malformed(request), {"Allow": "GET, HEAD, POST"})
-
-
-def _json(content: object) -> HTTPResponse:
-    return HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))
