@@ -7,6 +7,10 @@ Pure.
 from enum import Enum
 
 
+class StartError(Exception):
+    """The server cannot start; the message gives the reason in one line."""
+
+
 class State(Enum):
     """A state of a server."""
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -17,7 +16,6 @@ from twisted.internet.defer import (
     maybeDeferred,
     succeed,
 )
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -26,16 +24,12 @@ from twisted.python.failure import Failure
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
 from model.repository.snapshot import ModelOnDisk, VersionOnDisk
-from server.api.debug import DebugAPI
 from server.api.dialect import Dialect
 from server.api.health import HealthAPI
-from server.api.inference_api import InferenceAPI
-from server.api.kserve.kserve_api import KServeAPI
-from server.api.models_api import ModelsAPI, Permit
+from server.api.models_api import Permit
 from server.api.native import NATIVE
 from server.api.permit import PermitToken, permit_any, permit_none
-from server.api.status import StatusAPI
-from server.api.tfserving.api import TFServingAPI
+from server.api.route_table import route_table
 from server.clock import MonotonicTime
 from server.golden import GOLDEN, prove, read_golden
 from server.heartbeat import Heartbeat
@@ -43,12 +37,11 @@ from server.http.access import Access
 from server.http.connections import Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
-from server.http.listen_addresses import check_address, listen_failure_reason, with_backlog
-from server.http.messages import Route
+from server.http.listening import address_of, listen
 from server.http.router import Router
 from server.http.site import LimitedSite
 from server.inference import Inference
-from server.lifecycle import Lifecycle, State
+from server.lifecycle import Lifecycle, StartError, State
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
 from server.models import Models
@@ -68,10 +61,6 @@ IDLE_GRACE_SECONDS = 0.25
 
 #: How long a stop waits for `withdraw`.
 MAX_WITHDRAW_SECONDS = 5.0
-
-
-class StartError(Exception):
-    """The server cannot start; the message gives the reason in one line."""
 
 
 class InferenceService(Service):
@@ -189,42 +178,20 @@ class InferenceService(Service):
 
     def _site(self, permit: Permit) -> LimitedSite:
         """Return the site where *permit* decides which requests may change what is served."""
-        router = Router(self.routes(permit))
+        router = Router(
+            route_table(
+                self.models,
+                self._changes,
+                self.pool,
+                self.dialect,
+                health=HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names)),
+                permit=permit,
+                clock=self.clock,
+                max_body=self.connections.limits.max_body,
+            )
+        )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         return LimitedSite(frontend.resource(), self.connections, router)
-
-    def routes(self, permit: Permit = permit_none) -> tuple[Route, ...]:
-        """Return the table of routes for every front end; *permit* is as in `ModelsAPI`."""
-        api = InferenceAPI(lambda _: self.models.find(), self.dialect, seconds=self.clock.seconds)
-        health = HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names))
-        models = ModelsAPI(
-            self.models, self._changes, self.dialect, permit=permit, seconds=self.clock.seconds
-        )
-        tfserving = TFServingAPI(
-            self.models,
-            self._changes,
-            self.pool,
-            max_bytes=self.connections.limits.max_body,
-            seconds=self.clock.seconds,
-        )
-        kserve = KServeAPI(
-            self.models,
-            self._changes,
-            health,
-            permit=permit,
-            clock=self.clock,
-            max_body=self.connections.limits.max_body,
-        )
-        return (
-            *tfserving.routes(),
-            Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),
-            *models.routes(),
-            *kserve.routes(),
-            Route("GET", "/healthz", health.healthz),
-            Route("GET", "/readyz", health.readyz),
-            Route("GET", "/status", StatusAPI(self.models.any).status),
-            Route("GET", "/debug/batcher", DebugAPI(self.models.any).batcher),
-        )
 
     def privilegedStartService(self) -> None:
         """
@@ -237,13 +204,13 @@ class InferenceService(Service):
             sites.append((self.settings.admin_listen, self._site(permit_any)))
         for description, site in sites:
             try:
-                self.ports.append(_listen(self._reactor, description, site))
+                self.ports.append(listen(self._reactor, description, site))
             except StartError:
                 for port in self.ports:
                     port.stopListening()
                 raise
         for port in self.ports:
-            _log.info("listening on {address}", address=_address(port))
+            _log.info("listening on {address}", address=address_of(port))
 
     def startService(self) -> None:
         """Begin to load the model; `GET /readyz` reports when it is ready."""
@@ -349,32 +316,6 @@ class InferenceService(Service):
         while accepted != self.connections.accepted:
             accepted = self.connections.accepted
             cast("IReadDescriptor", port).doRead()
-
-
-def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningPort:
-    """Listen on the endpoint *description* and return the port; raises `StartError` on failure."""
-    outcomes: list[object] = []
-
-    def listen() -> object:
-        check_address(description)
-        return serverFromString(reactor, with_backlog(description)).listen(site)
-
-    maybeDeferred(listen).addBoth(outcomes.append)
-    if not outcomes:
-        raise StartError(f"cannot listen on {description}: it did not bind at once")
-    outcome = outcomes[0]
-    if isinstance(outcome, Failure):
-        raise StartError(f"cannot listen on {description}: {listen_failure_reason(outcome)}")
-    return cast("IListeningPort", outcome)
-
-
-def _address(port: IListeningPort) -> str:
-    host = port.getHost()
-    if isinstance(host, IPv4Address):
-        return f"http://{host.host}:{host.port}"
-    if isinstance(host, IPv6Address):
-        return f"http://[{host.host}]:{host.port}"
-    return str(host)
 
 
 def _notify_watchdog(alive: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.http.listen_addresses import with_backlog
-from server.service import StartError
+from server.lifecycle import StartError
 from server.settings.table import Settings
 from tests.fakes.service import ServiceHarness
 

@@ -7,10 +7,9 @@ from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IAddress, IReactorTime
 
 from model.errors import ModelError
-from server.lifecycle import State
+from server.lifecycle import StartError, State
 from server.repository.changes import RepositoryChanges
 from server.repository.reconciler import Reconciler
-from server.service import StartError
 from server.settings.table import Settings
 from tests.fakes.http import PEER, Client, HalfCloseable, read_answers, request
 from tests.fakes.server import Log

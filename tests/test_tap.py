@@ -12,9 +12,9 @@ import pytest
 from twisted.application.service import IService
 from twisted.python import usage
 
-from server.lifecycle import State
+from server.lifecycle import StartError, State
 from server.process.tap import Options, makeService
-from server.service import InferenceService, StartError
+from server.service import InferenceService
 from server.settings.table import Settings
 from tests.fakes.server import Log
 from tests.fakes.service import FakeReactor

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from server.api.dialect import Dialect
 from server.api.native import NATIVE
+from server.lifecycle import StartError
 from server.model_loading import Loader, load_model
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
@@ -37,7 +38,7 @@ def run(
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
     from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
-    from server.service import InferenceService, StartError  # noqa: PLC0415 - Klein needs the reactor
+    from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
 
     begin_logging(own_stderr())
     for note in notes:

@@ -15,6 +15,7 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
+from server.lifecycle import StartError
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
 from server.settings.option import printable
@@ -72,7 +73,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - twistd has chosen it
 
     from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
-    from server.service import InferenceService, StartError  # noqa: PLC0415 - Klein needs the reactor
+    from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
 
     twistd: Any = options.parent or {}  # Any: Twisted's own options are untyped
 

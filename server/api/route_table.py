@@ -1,0 +1,51 @@
+"""
+The table of routes, for every front end.
+"""
+
+from twisted.internet.interfaces import IReactorTime
+
+from model.execution.decode_pool import DecodePool
+from server.api.debug import DebugAPI
+from server.api.dialect import Dialect
+from server.api.health import HealthAPI
+from server.api.inference_api import InferenceAPI
+from server.api.kserve.kserve_api import KServeAPI
+from server.api.models_api import ModelsAPI, Permit
+from server.api.status import StatusAPI
+from server.api.tfserving.api import TFServingAPI
+from server.http.messages import Route
+from server.models import Models
+from server.repository.changes import RepositoryChanges
+
+
+def route_table(
+    models: Models,
+    changes: RepositoryChanges,
+    pool: DecodePool,
+    dialect: Dialect,
+    *,
+    health: HealthAPI,
+    permit: Permit,
+    clock: IReactorTime,
+    max_body: int,
+) -> tuple[Route, ...]:
+    """
+    Return all routes; *dialect* reads the bodies of native requests.
+
+    *permit* decides which requests may change what is served; *max_body* is the limit of a body, in
+    bytes.
+    """
+    api = InferenceAPI(lambda _: models.find(), dialect, seconds=clock.seconds)
+    models_api = ModelsAPI(models, changes, dialect, permit=permit, seconds=clock.seconds)
+    tfserving = TFServingAPI(models, changes, pool, max_bytes=max_body, seconds=clock.seconds)
+    kserve = KServeAPI(models, changes, health, permit=permit, clock=clock, max_body=max_body)
+    return (
+        *tfserving.routes(),
+        Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),
+        *models_api.routes(),
+        *kserve.routes(),
+        Route("GET", "/healthz", health.healthz),
+        Route("GET", "/readyz", health.readyz),
+        Route("GET", "/status", StatusAPI(models.any).status),
+        Route("GET", "/debug/batcher", DebugAPI(models.any).batcher),
+    )
