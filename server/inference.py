@@ -21,12 +21,19 @@ from model.signature import Feed
 from server.admission import Admission
 from server.call import NO_DEADLINE, Call, Calls, Outputs, RequestOptions, Timing
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
+from server.metrics.histogram import DURATION_BOUNDS, HistogramBuffer
+from server.request_counts import RequestCounts
 from server.served_model import ServedModel
 from server.statistics import Statistics
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+
+#: The phases of an answered request.  ``decode``: to prepare its feed; ``queue``: until its first
+#: launch; ``run``: from there to the end of its last run; ``encode``: to write the answer;
+#: ``whole``: from its head to its answer.
+PHASES = ("decode", "queue", "run", "encode", "whole")
 
 #: The rows of a request that fill more batches than this are launched with low priority: a request
 #: of one row, which arrives later, then need not wait for all of them.
@@ -64,6 +71,10 @@ class Inference:
         """
         self.model = model
         self.statistics = Statistics()
+        #: The requests for this model, all versions together: `server.models.Models` sets it.
+        self.requests = RequestCounts()
+        #: The durations of the answered requests for this version, in seconds.
+        self.phases = HistogramBuffer(DURATION_BOUNDS, PHASES)
         self.admission = Admission(model, pool, seconds=seconds, default_timeout=default_timeout)
         self._pool = pool
         self._share = model.queues.share
