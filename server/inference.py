@@ -259,6 +259,7 @@ class Inference:
     def _finish(self, outputs: Outputs, call: Call[T], timing: Timing) -> T | Deferred[T]:
         """Return the result of *call* for *outputs*, or its Deferred if that takes long."""
         if call.takes_long(outputs):
+            timing.finishing = True
             set_encode = partial(_set_encode, timing)
             return self._pool.run(call.finish, outputs, share=self._answers, on_duration=set_encode)
         start = self._seconds()
