@@ -59,14 +59,17 @@ class Timing:
     encode: float | None = None
     rows: int = 0  #: rows of the feed; 0 until it is submitted
     trace: Trace = field(default_factory=Trace)  #: the time in the queue, and the runs
+    finishing: bool = False  #: whether a decode thread was asked to call `Call.finish`
 
     def add(self, others: Sequence["Timing"]) -> None:
         """
         Set the times to those of a request with several calls, whose times are *others*.
 
         The times of `decode` and `encode` are sums, the time in the queue is the longest one, and
-        each run is listed once, in the order of their launches.
+        each run is listed once, in the order of their launches.  The rows are a sum, too.
         """
+        self.rows = sum(it.rows for it in others)
+        self.finishing = any(it.finishing for it in others)
         self.decode = _sum(it.decode for it in others)
         self.encode = _sum(it.encode for it in others)
         queued = [it.trace.queued for it in others if it.trace.queued is not None]

@@ -21,12 +21,19 @@ from model.signature import Feed
 from server.admission import Admission
 from server.call import NO_DEADLINE, Call, Calls, Outputs, RequestOptions, Timing
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
+from server.metrics.histogram import DURATION_BOUNDS, HistogramBuffer
+from server.request_counts import RequestCounts
 from server.served_model import ServedModel
-from server.statistics import Statistics
+from server.statistics import Statistics, run_span
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+
+#: The phases of an answered request.  ``decode``: to prepare its feed; ``queue``: until its first
+#: launch; ``run``: from there to the end of its last run; ``encode``: to write the answer;
+#: ``whole``: from its head to its answer.
+PHASES = ("decode", "queue", "run", "encode", "whole")
 
 #: The rows of a request that fill more batches than this are launched with low priority: a request
 #: of one row, which arrives later, then need not wait for all of them.
@@ -64,6 +71,10 @@ class Inference:
         """
         self.model = model
         self.statistics = Statistics()
+        #: The requests for this model, all versions together: `server.models.Models` sets it.
+        self.requests = RequestCounts()
+        #: The durations of the answered requests for this version, in seconds.
+        self.phases = HistogramBuffer(DURATION_BOUNDS, PHASES)
         self.admission = Admission(model, pool, seconds=seconds, default_timeout=default_timeout)
         self._pool = pool
         self._share = model.queues.share
@@ -163,6 +174,23 @@ class Inference:
             )
         return answer.addCallback(self._finish, call, timing)
 
+    def observe(self, timing: Timing, received: float) -> None:
+        """
+        Observe the phases of a request, which is answered now.
+
+        *timing* is that of its calls; its head was *received* then, in seconds of the clock.
+        """
+        trace = timing.trace
+        self.phases.observe(
+            (
+                timing.decode or 0.0,
+                trace.queued or 0.0,
+                run_span(trace.runs),
+                timing.encode or 0.0,
+                self._seconds() - received,
+            )
+        )
+
     def submit(
         self, feed: Feed, options: RequestOptions = NO_DEADLINE, timing: Timing | None = None
     ) -> Deferred[Outputs]:
@@ -248,6 +276,7 @@ class Inference:
     def _finish(self, outputs: Outputs, call: Call[T], timing: Timing) -> T | Deferred[T]:
         """Return the result of *call* for *outputs*, or its Deferred if that takes long."""
         if call.takes_long(outputs):
+            timing.finishing = True
             set_encode = partial(_set_encode, timing)
             return self._pool.run(call.finish, outputs, share=self._answers, on_duration=set_encode)
         start = self._seconds()

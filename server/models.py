@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from batcher.error_kind import ErrorKind, RequestError
 from server.inference import Inference
+from server.request_counts import RequestCounts
 
 
 class ModelNotReady(RequestError):
@@ -48,6 +49,9 @@ class Models:
         self._progress = progress
         self._by_name: dict[str, Versions] = {}
         self._awaited: Mapping[str, str] = {}
+        #: The counts of the requests for each model, also while the last ones of a model that takes
+        #: no more requests are answered.
+        self.requests: dict[str, RequestCounts] = {}
         #: Whether the server starts: then an unknown model may still be found.
         self.starting = True
 
@@ -57,10 +61,16 @@ class Models:
             self._by_name.pop(name, None)
         else:
             self._by_name[name] = versions
+            counts = self.requests.setdefault(name, RequestCounts())
+            for inference in versions.by_version.values():
+                inference.requests = counts
 
     def await_models(self, states: Mapping[str, str]) -> None:
         """Refuse the requests for these names, with their states in words, as not ready."""
         self._awaited = states
+        for name, counts in list(self.requests.items()):
+            if not (name in self._by_name or name in states or counts.in_progress):
+                del self.requests[name]
 
     @property
     def names(self) -> list[str]:

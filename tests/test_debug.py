@@ -27,7 +27,17 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 REPORT = BatcherReport(
     stats=BatcherStats(State.RUNNING, 3, 1, 2, 1, 0, policy="best lot", now=64.002),
-    totals=Totals(runs=9, run_rows=30, answered=26, refused=2, refused_by_cause={"late": 2}),
+    totals=Totals(
+        runs=9,
+        run_rows=30,
+        answered=26,
+        refused=2,
+        refused_by_cause={"late": 2},
+        runs_by_reason={"lot": 9},
+        runs_by_rows={2: 3, 4: 6},
+        run_seconds=0.125,
+        dispatch_seconds=0.0015,
+    ),
     queues=(
         QueueReport(
             name="serving_default",
@@ -78,6 +88,10 @@ def test_a_report_is_in_milliseconds_and_rows() -> None:
             "expired_by_stage": {},
             "cancelled_by_stage": {},
             "refused_by_cause": {"late": 2},
+            "runs_by_reason": {"lot": 9},
+            "runs_by_rows": {"2": 3, "4": 6},
+            "run_ms": 125.0,
+            "dispatch_ms": 1.5,
         },
         "queues": [
             {

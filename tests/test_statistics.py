@@ -9,7 +9,7 @@ from batcher.learning.latency import LatencyCurve
 from batcher.queue import Queue
 from batcher.share import Share
 from batcher.trace import Run, Trace
-from model.execution.recorder import Executions, Recorder
+from model.execution.recorder import Executions, Recorder, Totals
 from server.call import Timing
 from server.statistics import Statistics, Total
 
@@ -71,3 +71,39 @@ def test_a_recorder_counts_the_runs_of_each_share_by_their_rows() -> None:
     del shares, queues, queue
     gc.collect()
     assert not recorder._executions
+
+
+def test_totals_are_those_of_a_share_and_their_sum_keeps_the_shares_that_are_gone() -> None:
+    """Background shares are left out, and a queue without a share counts in the sum alone."""
+    recorder = Recorder()
+    shares = [Share("a/1"), Share("b/1"), Share("warm-up", background=True), None]
+    queues = [Queue[int, int](LatencyCurve({}), 4, 8, "q", share=share) for share in shares]
+    for queue in [*queues, queues[0]]:
+        run = Run(2, 4, "full", None)
+        recorder.launched(queue, run)
+        run.seconds, run.dispatch_overhead = 2.0, 0.5
+        recorder.ended(queue, run, ValueError())
+        recorder.answered(queue, 3)
+        recorder.failed(queue, 1, ValueError())
+        recorder.refused(queue, 2, "late")
+        recorder.expired(queue, 4, "queue")
+        recorder.cancelled(queue, 5, "run")
+    one = Totals(
+        1, 2, 3, 1, 4, 5, 2, {"queue": 4}, {"run": 5}, {"late": 2}, {"full": 1}, {2: 1}, 2.0, 0.5
+    )
+    two, four = Totals(), Totals()
+    for _ in range(2):
+        two.add(one)
+        four.add(one)
+        four.add(one)
+    assert two.runs_by_rows == {2: 2}
+    assert [recorder.of(share) for share in shares if share] == [two, one, Totals()]
+    assert recorder.totals == four
+    unused = Queue[int, int](LatencyCurve({}), 4, 8, "q", share=Share("c/1"))
+    recorder._queues.clear()
+    del shares, queues, queue
+    recorder.answered(unused, 0)
+    gc.collect()
+    recorder.answered(Queue[int, int](LatencyCurve({}), 4, 8, "q", share=Share("d/1")), 0)
+    assert recorder.totals == four
+    assert len(recorder._by_share) == 2

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from twisted.internet.defer import Deferred, succeed
 
 from batcher.trace import Run
-from model.execution.recorder import BatcherReport, QueueReport
+from model.execution.recorder import BatcherReport, QueueReport, Totals
 from server.http.messages import HTTPRequest, HTTPResponse, json_response
 from server.inference import Inference
 
@@ -54,11 +54,19 @@ def report_of(report: BatcherReport) -> dict[str, object]:
         "hung": stats.hung,
         "waiting": stats.waiting,
         "retrying": stats.retrying,
-        "totals": asdict(report.totals),
+        "totals": _totals(report.totals),
         "queues": [_queue(queue) for queue in report.queues],
         "runs": runs,
         "flushes": runs,
     }
+
+
+def _totals(totals: Totals) -> dict[str, object]:
+    content = asdict(totals)
+    content["runs_by_rows"] = {str(rows): runs for rows, runs in totals.runs_by_rows.items()}
+    for name in ("run", "dispatch"):
+        content[f"{name}_ms"] = _ms(content.pop(f"{name}_seconds"))
+    return content
 
 
 def _queue(queue: QueueReport) -> dict[str, object]:

@@ -22,21 +22,18 @@ def list_answer(request_id: str, results: Sequence[HTTPResponse | Failure]) -> H
     The status is 200 if at least one image has an answer; else the largest status of the entries,
     with its headers.
     """
-    refusals = [
-        refusal_for(logged_error(result, request_id))
-        for result in results
-        if isinstance(result, Failure)
-    ]
-    errors = iter(refusals)
+    errors = [logged_error(result, request_id) for result in results if isinstance(result, Failure)]
+    refusals = [refusal_for(error) for error in errors]
+    written = iter(refusals)
     entries = [
-        _error_entry(next(errors)) if isinstance(result, Failure) else result.body.rstrip()
+        _error_entry(next(written)) if isinstance(result, Failure) else result.body.rstrip()
         for result in results
     ]
     body = b"[" + b",".join(entries) + b"]\n"
     if len(refusals) < len(results):
         return HTTPResponse(200, body)
-    worst = max(refusals, key=lambda refusal: refusal.status)
-    return HTTPResponse(worst.status, body, worst.headers)
+    worst, error = max(zip(refusals, errors, strict=True), key=lambda each: each[0].status)
+    return HTTPResponse(worst.status, body, worst.headers, error=error)
 
 
 def _error_entry(refusal: Refusal) -> bytes:

@@ -5,16 +5,18 @@ Decides what the answers of all dialects have in common: the model's name and th
 Everything here runs on the reactor thread.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from server.api.dialect import Dialect
 from server.api.preflight import Admitted, Preflight, model_header
+from server.api.request_end import end_of
 from server.call import Timing
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference
+from server.request_counts import ANSWERED
 
 #: Batches that an answer lists: a request of many rows may be split over any number of batches, and
 #: clients and proxies refuse a head that is too long.
@@ -43,14 +45,19 @@ class InferenceAPI:
 
         The Deferred fails with `CancelledError` only; every other error becomes an answer.
         """
-        checked = request.preflighted
+        checked = request.preflighted if isinstance(request.preflighted, Admitted) else None
         # A version that was replaced while the body arrived takes no more requests.
-        was_checked = isinstance(checked, Admitted) and not checked.inference.retired
-        admitted = checked if was_checked else self.preflight(request)
+        was_checked = checked is not None and not checked.inference.retired
+        admitted: HTTPResponse | Admitted
+        if checked is None:
+            admitted = self.preflight(request)
+        elif checked.inference.retired:
+            admitted = self.preflight(request, checked.counted)
+        else:
+            admitted = checked
         if isinstance(admitted, HTTPResponse):
             return succeed(admitted)
-        inference, options = admitted.inference, admitted.options
-        headers, timing = model_header(inference), Timing()
+        inference, options, timing = admitted.inference, admitted.options, Timing()
         if options.timeout is None:
             options.since = self._seconds()  # the time to receive the body depends on the client
         try:
@@ -59,25 +66,34 @@ class InferenceAPI:
             result = inference.run(self._dialect.read(inference.model, request, options), timing)
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
             inference.statistics.failed()
+            admitted.counted.end(end_of(error))
+            headers = model_header(inference)
             return succeed(self.write_error(error, request.request_id, headers))
+        ended = (request, admitted, timing)
         return result.addCallbacks(
-            _answer,
-            self._refuse,
-            callbackArgs=(headers, timing),
-            errbackArgs=(request.request_id, headers, timing),
+            self._answer, self._refuse, callbackArgs=ended, errbackArgs=ended
         )
 
-    def _refuse(
-        self, failure: Failure, request_id: str, headers: Mapping[str, str], timing: Timing
+    def _answer(
+        self, answer: HTTPResponse, request: HTTPRequest, admitted: Admitted, timing: Timing
     ) -> HTTPResponse:
+        if answer.error is not None:
+            admitted.counted.end(end_of(answer.error, timing))
+        else:
+            admitted.counted.end(ANSWERED)
+            admitted.inference.observe(timing, request.received)
+        headers = model_header(admitted.inference)
+        fields = {**headers, **server_timing(timing), **answer.headers}
+        return HTTPResponse(answer.status, answer.body, fields, answer.content_type)
+
+    def _refuse(
+        self, failure: Failure, request: HTTPRequest, admitted: Admitted, timing: Timing
+    ) -> HTTPResponse:
+        admitted.counted.end(end_of(failure, timing))
         if failure.check(CancelledError):
             failure.raiseException()
-        return self.write_error(failure, request_id, {**headers, **server_timing(timing)})
-
-
-def _answer(answer: HTTPResponse, headers: Mapping[str, str], timing: Timing) -> HTTPResponse:
-    fields = {**headers, **server_timing(timing), **answer.headers}
-    return HTTPResponse(answer.status, answer.body, fields, answer.content_type)
+        fields = {**model_header(admitted.inference), **server_timing(timing)}
+        return self.write_error(failure, request.request_id, fields)
 
 
 def server_timing(timing: Timing) -> dict[str, str]:

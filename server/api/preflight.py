@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.api.dialect import Dialect
+from server.api.request_end import end_of, stage_of
 from server.api.request_options import read_request_options
 from server.call import RequestOptions
 from server.http.messages import Head, HTTPResponse
 from server.inference import Inference
+from server.request_counts import CountedRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,11 @@ class Admitted:
 
     inference: Inference
     options: RequestOptions
+    counted: CountedRequest
+
+    def end_early(self, error: BaseException | None) -> None:
+        """Count the end of a request that its endpoint has not ended; see `Preflighted`."""
+        self.counted.end(("cancelled", stage_of(None)) if error is None else end_of(error))
 
 
 class Preflight:
@@ -43,20 +50,35 @@ class Preflight:
         self._dialect = dialect
         self._seconds = seconds
 
-    def __call__(self, head: Head) -> HTTPResponse | Admitted:
-        """Return what the request with *head* asks for if it is admitted, else the refusal."""
+    def __call__(
+        self, head: Head, counted: CountedRequest | None = None
+    ) -> HTTPResponse | Admitted:
+        """
+        Return what the request with *head* asks for if it is admitted, else the refusal.
+
+        The request counts as received by its model, unless it is *counted* already.
+        """
         inference: Inference | None = None
         try:
             inference = self._find(head)
-            options = read_request_options(head, self._seconds())
+            counted = counted or inference.requests.receive()
+            options = self._options(head)
             inference.admission.admit(options)
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
             headers = None
             if inference is not None:
                 headers = model_header(inference)
                 inference.statistics.failed()
+            if counted is not None:
+                counted.end(end_of(error))
             return self._dialect.answer_error(error, head.request_id, headers)
-        return Admitted(inference, options)
+        return Admitted(inference, options, counted)
+
+    def _options(self, head: Head) -> RequestOptions:
+        """Return the options in *head*; raises the error with which it is refused."""
+        if head.refusal is not None:
+            raise head.refusal
+        return read_request_options(head, self._seconds())
 
 
 def model_header(inference: Inference) -> dict[str, str]:

@@ -62,6 +62,8 @@ class LimitedChannel(http.HTTPChannel):
     def refuse(self, error: Exception) -> None:
         """Answer the request that is being received with *error*, discard its rest, and close."""
         request: LimitedRequest | None = self.requests[-1] if self.requests else None
+        if request is not None:
+            request.end_early(error)
         request_id = (request.request_id if request else "") or request_id_from(None)
         match = request.match if request else None
         write_error = error_writer(match.route if match else None)
@@ -137,6 +139,7 @@ class LimitedChannel(http.HTTPChannel):
         try:
             self.site.connections.limits.check_length(self.length)
         except BodyTooLarge as error:
+            request.preflight(self._command, path, error)
             self.refuse(error)
             return
         refusal = request.preflight(self._command, path)

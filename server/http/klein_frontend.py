@@ -106,6 +106,7 @@ class KleinFrontend:
             try:
                 incoming = read_request(request, route, request_id, self._clock)
             except HTTPError as error:
+                _end_early(request, error)
                 return succeed(self._write(write_error(error, request_id), request, request_id))
             answer = maybeDeferred(route.endpoint, incoming)
             answer.addErrback(_error_answer, request, request_id, write_error)
@@ -157,7 +158,14 @@ def _error_answer(
     channel: object = request.channel  # twisted.web sets it to None at a hang-up
     if channel is None and failure.check(CancelledError):
         return failure  # type: ignore[return-value]  # an errback may return its failure
+    _end_early(request, failure.value)
     return write_error(failure, request_id)
+
+
+def _end_early(request: Request, error: BaseException | None) -> None:
+    """Report that *request* has no answer of its endpoint, if its Site is ours."""
+    if isinstance(request, LimitedRequest):
+        request.end_early(error)
 
 
 def assigned_request_id(request: Request) -> str:

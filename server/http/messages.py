@@ -6,7 +6,7 @@ Pure data.  Endpoints run on the reactor thread.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import orjson
 
@@ -26,6 +26,9 @@ class Head:
     request_id: str  #: the client's own, or a new one
     received: float  #: when its head was received; seconds of the monotonic clock
     connection: object  #: equal for all requests of one connection
+    #: With this error the request is refused, whatever its preflight returns, which is called to
+    #: count it; None: its preflight decides.
+    refusal: Exception | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ class HTTPResponse:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+    #: The error that it reports, if an endpoint writes the answer to an error by itself.
+    error: BaseException | None = None
 
 
 def json_response(content: object) -> HTTPResponse:
@@ -63,6 +68,20 @@ Endpoint = Callable[[HTTPRequest], "Deferred[HTTPResponse]"]
 #: Returns an `HTTPResponse`, the refusal to send before the body is read, or admits the request:
 #: any other value becomes `HTTPRequest.preflighted`.  Never raises.
 Preflight = Callable[[Head], Any]
+
+
+@runtime_checkable
+class Preflighted(Protocol):
+    """What a preflight may return for an admitted request, to be called when it ends early."""
+
+    def end_early(self, error: BaseException | None) -> None:
+        """
+        Called if the request ends without an answer of its endpoint.
+
+        It ends with *error*, or if that is None, because the client has hung up.  Also called if
+        its endpoint has failed or was cancelled, and then does nothing.
+        """
+
 
 #: Returns the answer for an error and a request id; never raises.
 WriteError = Callable[["Failure | Exception", str], HTTPResponse]

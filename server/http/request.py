@@ -17,7 +17,7 @@ from server.http.access import Access, ascii_text, client_name
 from server.http.error_statuses import HTTPError
 from server.http.head import SERVER_NAME, current_http_date, encode_head
 from server.http.limits import BodyTooLarge, TooManyBytesHeld
-from server.http.messages import Head, HTTPResponse
+from server.http.messages import Head, HTTPResponse, Preflighted
 from server.http.router import Match
 
 if TYPE_CHECKING:
@@ -108,11 +108,13 @@ class LimitedRequest(Request):
         self.received = now
         self.match = match
 
-    def preflight(self, method: bytes, path: bytes) -> HTTPResponse | None:
+    def preflight(
+        self, method: bytes, path: bytes, refusal: Exception | None = None
+    ) -> HTTPResponse | None:
         """
         Call the preflight of the route, if any; return its refusal, or None to go on.
 
-        *method* and *path* are as sent, without the query.
+        *method* and *path* are as sent, without the query.  *refusal* is that of `Head`.
         """
         match = self.match
         if match is None or match.route.preflight is None:
@@ -126,12 +128,18 @@ class LimitedRequest(Request):
             request_id=self.request_id,
             received=self.received,
             connection=self.channel,
+            refusal=refusal,
         )
         outcome = match.route.preflight(head)
         if isinstance(outcome, HTTPResponse):
             return outcome
         self.preflighted, self.admitted = outcome, True
         return None
+
+    def end_early(self, error: BaseException | None) -> None:
+        """Report the end of this request without an answer of its endpoint; see `Preflighted`."""
+        if isinstance(self.preflighted, Preflighted):
+            self.preflighted.end_early(error)
 
     def gotLength(self, length: int | None) -> None:
         """
@@ -246,6 +254,7 @@ class LimitedRequest(Request):
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer 500, with the fields that all answers have; called for every failure."""
+        self.end_early(reason.value)
         if not self.startedWriting:
             self._answer_head, self._timing = b"", ""
             self.setHeader("X-Request-Id", self.request_id)
@@ -272,6 +281,7 @@ class LimitedRequest(Request):
         super().connectionLost(reason)
         if self.pending_answer is not None:
             self.pending_answer.cancel()
+        self.end_early(None)
 
     def _release(self) -> None:
         self._limits.release(self._held)

@@ -6,6 +6,7 @@ its body: TensorFlow Serving checks the JSON first.  Everything here runs on the
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
@@ -118,11 +119,13 @@ class TFServingAPI:
     def infer(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer a request for inference; one for an unknown model once its body is checked."""
         checked = request.preflighted
-        error = checked if checked is not None else self.preflight(request)
-        if isinstance(error, HTTPResponse):
-            return succeed(error)
-        if isinstance(error, _NotServed):
-            return self._refuse(request, error)
+        if checked is None:
+            checked = self.preflight(request)
+            request = replace(request, preflighted=checked)
+        if isinstance(checked, HTTPResponse):
+            return succeed(checked)
+        if isinstance(checked, _NotServed):
+            return self._refuse(request, checked)
         return self._inference.predict(request)
 
     def _refuse(self, request: HTTPRequest, error: HTTPError) -> Deferred[HTTPResponse]:
