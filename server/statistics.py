@@ -50,7 +50,7 @@ class Statistics:
         trace = timing.trace
         self.queue.add(trace.queued or 0.0)
         self.prepare.add(timing.decode or 0.0)
-        self.run.add(_span(trace.runs))
+        self.run.add(span(trace.runs))
         self.finish.add(timing.encode or 0.0)
         self.rows += timing.rows
         self.last = now
@@ -60,7 +60,7 @@ class Statistics:
         self.fail.add(seconds)
 
 
-def _span(runs: Sequence[Run]) -> float:
+def span(runs: Sequence[Run]) -> float:
     """Return the seconds from the launch of the first of *runs* to the end of the last."""
     if len(runs) == 1:
         return runs[0].seconds or 0.0

@@ -6,6 +6,7 @@ Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
@@ -72,12 +73,15 @@ class InferenceAPI:
     ) -> HTTPResponse:
         if failure.check(CancelledError):
             failure.raiseException()
-        return self.write_error(failure, request_id, {**headers, **server_timing(timing)})
+        answer = self.write_error(failure, request_id, {**headers, **server_timing(timing)})
+        return replace(answer, timing=timing)
 
 
 def _answer(answer: HTTPResponse, headers: Mapping[str, str], timing: Timing) -> HTTPResponse:
     fields = {**headers, **server_timing(timing), **answer.headers}
-    return HTTPResponse(answer.status, answer.body, fields, answer.content_type)
+    return HTTPResponse(
+        answer.status, answer.body, fields, answer.content_type, timing, answer.faults
+    )
 
 
 def server_timing(timing: Timing) -> dict[str, str]:

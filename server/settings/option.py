@@ -73,6 +73,7 @@ def setting(
     meaning: str,
     *,
     default: T,
+    name: str = "",
 ) -> T: ...
 @overload
 def setting(
