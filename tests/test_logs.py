@@ -1,8 +1,10 @@
 """The lines of the log, and which events it has: server/process/log_lines.py and logs.py."""
 
 import io
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import orjson
@@ -277,3 +279,23 @@ def test_a_plain_line_of_the_access_log_ends_with_the_whole_time() -> None:
     unknown = Access("unix", "-", "-", 400, 9, "x")
     assert PLAIN.of_access(MOMENT, unknown) == date + b"unix - - 400 9 x \n"
     assert "ms" not in json_of(JSON.of_access(MOMENT, unknown))
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "logs.md"
+
+
+def test_the_page_lists_each_key_of_a_line() -> None:
+    """Each in a table, and no other; the samples have the keys of real lines, in their order."""
+    failed = event("failed", log_failure=Failure(ValueError("x")), request_id="7")
+    failed |= {"model": "pets", "version": "7"}
+    lines = (json_of(JSON.of_access(MOMENT, entry())), json_of(json_event(failed)))
+    text = PAGE.read_text(encoding="utf-8")
+    listed = set()
+    for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE):
+        listed |= set(re.findall(r"\w+", row))
+    assert listed == lines[0].keys() | lines[1].keys()
+    (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    _, access, error = (orjson.loads(line) for line in block.splitlines())
+    assert list(access) == list(lines[0])
+    assert list(error) == list(lines[1])
+    assert sum(access[f"{phase}_ms"] for phase in PHASES) == pytest.approx(access["ms"])

@@ -241,6 +241,7 @@ class Connection:
         access = self._access(answer, request_id)
         fields = {"X-Request-Id": request_id, "Date": current_http_date()}
         self._receiver.transport.write(encode_response(answer, fields))
+        log_faults(answer.faults, request_id, access.trace, access.model)
         self._all.log(access)
         self._all.check_quiet()
 
@@ -251,15 +252,13 @@ class Connection:
         access = self._access(answer, request_id)
         fields = {"X-Request-Id": request_id, "Date": current_http_date(), "Connection": "close"}
         self._close_after_linger(encode_response(answer, fields))
+        log_faults(answer.faults, request_id, access.trace, access.model)
         self._all.log(access)
         self._all.check_quiet()
 
     def _access(self, answer: HTTPResponse, request_id: str) -> Access:
         method, uri = self._receiver.request_line()
         head, trace = self._receiver.head_facts()
-        model = answer.headers.get("X-Model-Version", "")
-        if answer.faults:
-            log_faults(answer.faults, request_id, trace, model)
         whole = None if head is None else self._all.clock.seconds() - head
         return Access(
             client=client_name(self._receiver.transport.getPeer()),
@@ -269,7 +268,7 @@ class Connection:
             sent=len(answer.body),
             request_id=request_id,
             server_timing=answer.headers.get("Server-Timing", ""),
-            model=model,
+            model=answer.headers.get("X-Model-Version", ""),
             trace=trace,
             ready=whole,
             whole=whole,

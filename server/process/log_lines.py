@@ -8,6 +8,7 @@ access log, which needs no event and is faster.  docs/logs.md lists the keys of 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import orjson
 from twisted.logger import (
@@ -85,13 +86,19 @@ def _json_access(when: float, access: Access) -> bytes:
 
 
 def _head(when: float, level: str, logger: object, message: str) -> dict[str, object]:
-    time = datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
+    second, part = divmod(int(when * 1000), 1000)
     return {
-        "time": time.replace("+00:00", "Z"),
+        "time": f"{_utc(second)}.{part:03d}Z",
         "level": level,
         "logger": str(logger),
         "message": message,
     }
+
+
+@lru_cache(maxsize=1)
+def _utc(second: int) -> str:
+    """Return the date and time of *second*, in seconds since the epoch, in UTC."""
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _json(fields: dict[str, object]) -> bytes:

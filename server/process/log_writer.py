@@ -33,8 +33,8 @@ MAX_LINES = 1000
 MAX_ENTRIES = 16384
 
 #: Entries that are formatted and written together.  Between such groups the thread releases
-#: Python's lock, so that the reactor waits for it no longer than for one group, about 0.5 ms.
-GROUP_ENTRIES = 64
+#: Python's lock, so that the reactor waits for it no longer than for one group, about 0.3 ms.
+GROUP_ENTRIES = 16
 
 #: The thread is woken up at each multiple of this number of waiting entries.
 WAKING_ENTRIES = 1024

@@ -64,7 +64,7 @@ class ServerLog:
 
     def start(self, reactor: Any) -> None:  # Any: see `server.service.InferenceService`
         """
-        Write on a thread from now on, until *reactor* has stopped; called when it runs.
+        Write on a thread from now on, until *reactor* has stopped; called after any fork.
 
         Before and afterwards, the caller writes each line.
         """
@@ -99,7 +99,7 @@ def begin_logging(
     """
     From now on, write the log of this process with *write*, by default to stderr; call once.
 
-    The caller starts the returned log when the reactor runs.
+    The caller starts the returned log before it runs the reactor.
     """
     log = ServerLog(write or partial(write_all, own_stderr()), FORMATS[log_format])
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)

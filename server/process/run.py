@@ -64,7 +64,7 @@ def run(
     except StartError as error:
         _log.critical("{error}", error=error)
         return FAILED
-    reactor.callWhenRunning(log.start, reactor)
+    log.start(reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
     end_at_once_on_second_signal(service, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

@@ -23,6 +23,8 @@ class SettingsError(Exception):
 
 def printable(text: str) -> str:
     """Return *text* with line breaks and control characters escaped; file names may hold them."""
+    if text.isprintable():
+        return text
     return "".join(it if it.isprintable() else repr(it)[1:-1] for it in text)
 
 
