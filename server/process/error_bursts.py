@@ -85,7 +85,7 @@ class ErrorBursts:
         with self._lock:
             due = [
                 (key, it)
-                for key, it in self._bursts.items()
+                for key, it in self._bursts.copy().items()  # a finalizer may add one meanwhile
                 if all_of_them or now - it.since >= it.interval
             ]
             for key, burst in due:

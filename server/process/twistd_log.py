@@ -57,7 +57,8 @@ class RotatedFile:
         self._path = os.path.abspath(path)  # noqa: PTH100 - as Twisted does
         self._reactor = reactor
         self._file: LogFile | None = None
-        self._lock = threading.Lock()
+        # Reentrant: a finalizer may log while the thread writes.
+        self._lock = threading.RLock()
 
     def write(self, lines: bytes) -> None:
         """Write *lines*; called on the main thread, and then on that of the writer."""

@@ -22,13 +22,12 @@ from tests.integration.servers import (
     Server,
     environment,
     port_in,
-    readiness,
-    run_program,
     serving,
     wait_for,
 )
 from tests.integration.test_twistd import (
     MODEL_TOML,
+    daemon_port,
     has_ended,
     killed_after,
     sums_and_logarithms,
@@ -189,11 +188,8 @@ def test_twistd_writes_the_same_lines_to_its_file(tmp_path: Path) -> None:
     Graphs(tmp_path).write(sums_and_logarithms)
     (tmp_path / "model.toml").write_text(MODEL_TOML)
     with killed_after(pidfile):
-        parent = run_program(command, cache_home=tmp_path, folder=tmp_path)
-        assert (parent.returncode, parent.stdout, parent.stderr) == (0, "", "")
+        port = daemon_port(command, logfile, tmp_path)
         pid = int(pidfile.read_text())
-        port = wait_for(lambda: port_in(logfile.read_text()), "a port in the log")
-        wait_for(lambda: readiness(port) == 200, "readiness", 120)
         ids = [get(port, "/status").headers["x-request-id"]]
         wait_for(lambda: ids[0] in logfile.read_text(), "the line of the first request")
         os.kill(pid, signal.SIGUSR1)
