@@ -26,7 +26,7 @@ from benchmarks.tables import table
 from benchmarks.wrk import Closed, closed_loop
 from server.inference import Inference
 from server.model_loading import load_null
-from server.process.logs import begin_logging, own_stderr
+from server.process.logs import begin_logging
 from server.request_counts import CountedRequest, End, RequestCounts
 from server.settings.table import Settings
 
@@ -107,7 +107,7 @@ def serve_ways(port: int) -> None:
     from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
 
     call_from_thread = cast("Any", reactor).callFromThread
-    begin_logging(own_stderr())
+    log = begin_logging("plain")
 
     def ready() -> None:
         switch = Switch(service)
@@ -120,7 +120,9 @@ def serve_ways(port: int) -> None:
         on_loaded=ready,
         load=load_null,
         dialect=dialect_of(null_feed, write_length),
+        write_access=log.write_access,
     )
+    log.start(reactor)
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

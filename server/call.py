@@ -59,17 +59,23 @@ class Timing:
     encode: float | None = None
     rows: int = 0  #: rows of the feed; 0 until it is submitted
     trace: Trace = field(default_factory=Trace)  #: the time in the queue, and the runs
+    #: Seconds until a decode thread was free for `Call.prepare`; None if it has not begun.
+    decode_wait: float | None = None
+    rows_before: int = 0  #: rows that waited in its queue when it was submitted
     finishing: bool = False  #: whether a decode thread was asked to call `Call.finish`
 
     def add(self, others: Sequence["Timing"]) -> None:
         """
         Set the times to those of a request with several calls, whose times are *others*.
 
-        The times of `decode` and `encode` are sums, the time in the queue is the longest one, and
+        The times of `decode` and `encode` are sums, the waiting times are the longest ones, and
         each run is listed once, in the order of their launches.  The rows are a sum, too.
         """
         self.rows = sum(it.rows for it in others)
+        self.rows_before = max((it.rows_before for it in others), default=0)
         self.finishing = any(it.finishing for it in others)
+        waits = [it.decode_wait for it in others if it.decode_wait is not None]
+        self.decode_wait = max(waits, default=None)
         self.decode = _sum(it.decode for it in others)
         self.encode = _sum(it.encode for it in others)
         queued = [it.trace.queued for it in others if it.trace.queued is not None]

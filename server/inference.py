@@ -128,7 +128,7 @@ class Inference:
             return self._run_each(call, timing)
         began = self._seconds()
         self._calls += 1
-        return self._run(call, timing).addBoth(self._call_ended, timing, began)
+        return self._run(call, timing, began).addBoth(self._call_ended, timing, began)
 
     def _call_ended(self, result: R, timing: Timing, began: float) -> R:
         now = self._seconds()
@@ -154,7 +154,7 @@ class Inference:
         ended = DeferredList(answers, consumeErrors=True)
         return ended.addCallback(_join, calls.join, timing, timings)
 
-    def _run(self, call: Call[T], timing: Timing) -> Deferred[T]:
+    def _run(self, call: Call[T], timing: Timing, began: float) -> Deferred[T]:
         answer: Deferred[Outputs]
         if call.at_once:
             try:
@@ -166,6 +166,8 @@ class Inference:
                 self._prepare_in_time,
                 call,
                 self.admission.timeout(call.options),
+                timing,
+                began,
                 share=self.admission.share_of(call.options),
                 on_duration=partial(self._observe_decoding, call.options, timing),
             )
@@ -202,7 +204,7 @@ class Inference:
         """
         timing = timing or Timing()
         queue, rows = self.model.queues.of(feed), feed.rows
-        timing.rows = rows
+        timing.rows, timing.rows_before = rows, queue.rows
         self.admission.last_queue = queue
         strings = feed.string_bytes
         if strings and self._string_bytes + strings > self.model.queues.max_queue_bytes:
@@ -235,17 +237,20 @@ class Inference:
     def _prepare_at_once(self, call: Call[T], timing: Timing) -> Feed:
         start = self._seconds()
         try:
-            return self._prepare_in_time(call, self.admission.timeout(call.options))
+            return self._prepare_in_time(call, self.admission.timeout(call.options), timing, start)
         finally:
             _set_decode(call.options, timing, self._seconds() - start)
 
-    def _prepare_in_time(self, call: Call[T], timeout: float) -> Feed:
+    def _prepare_in_time(self, call: Call[T], timeout: float, timing: Timing, asked: float) -> Feed:
         """
         Return the feed of *call*; called on the thread on which it is prepared.
 
-        If its *timeout*, in seconds, has passed, raises `DeadlineExceeded` and prepares nothing.
+        Sets the time since *asked*, when the thread was asked for.  If the *timeout* of the call,
+        in seconds, has passed, raises `DeadlineExceeded` and prepares nothing.
         """
-        late = self._seconds() - (call.options.since + timeout)
+        now = self._seconds()
+        timing.decode_wait = now - asked
+        late = now - (call.options.since + timeout)
         if late > 0:
             raise DeadlineExceeded(late, "queue")
         return call.prepare()

@@ -33,11 +33,12 @@ from server.api.route_table import route_table
 from server.clock import MonotonicTime
 from server.golden import GOLDEN, prove, read_golden
 from server.heartbeat import Heartbeat
-from server.http.access import Access
+from server.http.access import AccessLog
 from server.http.connections import Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.listening import address_of, listen
+from server.http.request_log import RequestLog, log_access
 from server.http.router import Router
 from server.http.site import LimitedSite
 from server.inference import Inference
@@ -74,6 +75,8 @@ class InferenceService(Service):
     When the server stops, *withdraw* is called first, to remove it from a registry.  Requests are
     served as before until its Deferred has fired or failed, but no longer than
     `MAX_WITHDRAW_SECONDS`.
+
+    *write_access* writes the lines of the access log, if the settings ask for one.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class InferenceService(Service):
         load: Loader = load_model,
         dialect: Dialect = NATIVE,
         withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
+        write_access: AccessLog = log_access,
     ) -> None:
         self.settings = settings
         self.dialect = dialect
@@ -115,6 +119,9 @@ class InferenceService(Service):
         self._watch = self._repository_watch()
         if self._watch is not None:
             self.reconciler.on_read = self._watch.follow
+        self.request_log = RequestLog(
+            write_access if settings.access_log else None, settings.slow_request, self.clock
+        )
         self.connections = self._connections()
         #: One for all addresses, because it makes one change at a time.
         self._changes = RepositoryChanges(self.reconciler, self.clock)
@@ -172,7 +179,7 @@ class InferenceService(Service):
             limits=limits,
             client_timeout=self.settings.client_timeout,
             clock=self.clock,
-            access_log=_log_access if self.settings.access_log else None,
+            access_log=self.request_log.access_log,
             draining=lambda: self.lifecycle.leaving,
         )
 
@@ -269,6 +276,7 @@ class InferenceService(Service):
             if not self.start_has_failed:
                 _log.info("stopped; every accepted request was answered")
         self.heartbeat.stop()
+        self.request_log.stop()
         self.lifecycle.move(State.STOPPED)
 
     async def _withdrawn(self) -> None:
@@ -321,16 +329,3 @@ class InferenceService(Service):
 def _notify_watchdog(alive: bool) -> None:
     if alive:
         notify("WATCHDOG=1")
-
-
-def _log_access(access: Access) -> None:
-    _log.info(
-        "{client} {method} {uri} {code} {sent} {id} {timing}",
-        client=access.client,
-        method=access.method,
-        uri=access.uri,
-        code=access.status,
-        sent=access.sent,
-        id=access.request_id,
-        timing=access.timing,
-    )

@@ -108,6 +108,8 @@ SAMPLES = {
     ),
     "drain_delay": Sample("5", "5", 5.0, *_BAD_DELAYS),
     "access_log": Sample("On", "true", True, ("maybe", "2"), ('"true"', "1")),
+    "log_format": Sample("json", '"json"', "json", ("JSON", "text"), ('"text"', "1", "true")),
+    "slow_request_ms": Sample("250.5", "250.5", 0.2505, *_BAD_DELAYS),
 }
 
 

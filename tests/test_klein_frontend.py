@@ -177,7 +177,7 @@ def test_an_answer_that_cannot_be_written_is_an_error(
     assert "date" in fields
     assert len(log.flush(error)) == 1
     assert not server.connections.busy
-    assert [(entry.request_id, entry.timing) for entry in server.entries] == [("mine", "")]
+    assert [(entry.request_id, entry.server_timing) for entry in server.entries] == [("mine", "")]
 
 
 @pytest.mark.parametrize("data", TARGETS)

@@ -33,7 +33,7 @@ from tests.fakes.endpoint import (
 )
 from tests.fakes.http import http_request
 from tests.fakes.model import fake_queues
-from tests.fakes.server import LABELS, SIGNATURE, Log, ManualLane, images, served_model
+from tests.fakes.server import LABELS, SIGNATURE, ManualLane, images, served_model
 from tests.fakes.threads import kinds, outcomes
 from tests.images import claims, coloured, encoded
 
@@ -507,11 +507,13 @@ def test_a_cancelled_request_leaves_its_queue() -> None:
     assert len(fixture.lane.batches) == 1
 
 
-def test_a_failed_run_is_an_error_of_the_server(log: Log) -> None:
-    """Logged with the request's id."""
+def test_a_failed_run_is_an_error_of_the_server() -> None:
+    """To be logged with the answer, which has its timing."""
     fixture = EndpointFixture()
     fired = fixture.posted(ONE)
     fixture.lane.fail(ValueError("bad op"))
-    assert the_response(fired).status == 500
-    (line,) = log.flush(RunFailed)
-    assert line.startswith("request the-id failed")
+    answer = the_response(fired)
+    assert answer.status == 500
+    assert [type(fault.value) for fault in answer.faults] == [RunFailed]
+    assert answer.timing is not None
+    assert [run.rows for run in answer.timing.trace.runs] == [1]

@@ -40,7 +40,7 @@ from server.http.messages import Head, HTTPResponse
 from server.inference import Inference, TooManyStringBytes
 from server.models import ModelNotReady, UnknownModel
 from tests.fakes.http import http_request
-from tests.fakes.server import FakeInference, Log, scored
+from tests.fakes.server import FakeInference, scored
 from tests.fakes.threads import kinds, outcomes
 
 IMAGE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
@@ -130,7 +130,7 @@ def write_other_error(
 
 @pytest.mark.parametrize(("error", "status", "headers"), FORESEEN, ids=lambda it: type(it).__name__)
 def test_each_error_has_its_status_in_each_dialect(
-    error: Exception, status: int, headers: dict[str, str], log: Log
+    error: Exception, status: int, headers: dict[str, str]
 ) -> None:
     """By the head, at the admission of the body, or later; with the message, model and times."""
     other = HeadFixture(replace(NATIVE, write_error=write_other_error))
@@ -160,7 +160,8 @@ def test_each_error_has_its_status_in_each_dialect(
         assert isinstance(answer, HTTPResponse)
         assert answer.content_type == "application/json"
         assert dict(answer.headers) == {**headers, "X-Model-Version": "pets/7", **timing}
-    assert len(log.flush(type(error))) == (4 if status in (500, 502) else 0)
+    faults = [fault.value for it in answers if isinstance(it, HTTPResponse) for fault in it.faults]
+    assert faults == ([error] * 4 if status in (500, 502) else [])
 
 
 def test_every_error_of_the_batcher_has_a_row() -> None:
@@ -184,15 +185,16 @@ def test_an_engines_error_shows_its_first_line_only() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), ZeroDivisionError("secret")])
-def test_an_unexpected_error_reveals_nothing(error: Exception, log: Log) -> None:
+def test_an_unexpected_error_reveals_nothing(error: Exception) -> None:
     """It refers to the log, which has the request's id."""
     fixture = HeadFixture()
     fixture.admission.refusal = error
     message = "the server failed to answer; the server's log has the reason under this request id"
-    assert refused(fixture.api.preflight(head())) == (500, message)
+    refusal = fixture.api.preflight(head())
+    assert refused(refusal) == (500, message)
     assert refusal_for(None).message == message
-    (line,) = log.flush(type(error))
-    assert line.startswith("request the-id failed")
+    assert isinstance(refusal, HTTPResponse)
+    assert [fault.value for fault in refusal.faults] == [error]
 
 
 def test_a_cancelled_answer_cancels_the_work() -> None:

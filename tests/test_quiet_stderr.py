@@ -12,6 +12,7 @@ import pytest
 
 from model.backends.tensorflow import quiet_stderr
 from model.backends.tensorflow.quiet_stderr import no_warnings, obey_log_level, remove_noise
+from server.process.log_writer import write_all
 from server.process.logs import own_stderr
 
 HEADING = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
@@ -143,7 +144,7 @@ def test_the_log_is_not_captured(
 ) -> None:
     """Other threads serve, or stop, while a library is loaded or a row is tried."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
-    with own_stderr() as log, no_warnings():
-        log.write("stopping\n")
-        log.flush()
+    descriptor = own_stderr()
+    with os.fdopen(descriptor, "wb"), no_warnings():
+        write_all(descriptor, b"stopping\n")
         assert capfd.readouterr().err == "stopping\n"

@@ -216,7 +216,7 @@ def test_the_access_log_has_a_line_for_each_answer(
     first, second, third = log.lines()[-3:]
     shown = "192.0.2.7" if peer is PEER else "unix"
     sizes = [len(answer.body) for answer in client.answers]
-    assert first == f"{shown} GET /readyz?x=1 200 {sizes[0]} mine "
+    assert first == f"{shown} GET /readyz?x=1 200 {sizes[0]} mine whole;dur=0.000"
     assert second.startswith(f"{shown} POST / 200 {sizes[1]} yours decode;dur=")
     assert third.startswith(f"{shown} - - 400 {sizes[2]} ")
 

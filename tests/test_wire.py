@@ -200,7 +200,7 @@ def test_each_byte_of_an_answer_is_as_documented(front_end: FrontEnd) -> None:
         b"Date: DATE", b"Connection: close", b"",
         b'{"error":"the body is 101 bytes, the limit is 100","status":413,"request_id":"yours"}\n',
     ]  # fmt: skip
-    assert [entry.timing for entry in server.entries] == ["queue;dur=1", ""]
+    assert [entry.server_timing for entry in server.entries] == ["queue;dur=1", ""]
     assert http_date(784_111_777) == "Sun, 06 Nov 1994 08:49:37 GMT"
 
 

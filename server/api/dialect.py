@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from twisted.python.failure import Failure
 
 from server.call import Call, Calls, RequestOptions
-from server.http.error_statuses import logged_error, native_error
+from server.http.error_statuses import error_in, native_error, with_faults
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
 
@@ -33,5 +33,6 @@ class Dialect:
         request_id: str,
         headers: Mapping[str, str] | None = None,
     ) -> HTTPResponse:
-        """Return the answer for *problem*, with *headers* added; log a fault of the server."""
-        return self.write_error(logged_error(problem, request_id), request_id, headers or {})
+        """Return the answer for *problem*, with *headers* added; a fault is logged with it."""
+        answer = self.write_error(error_in(problem), request_id, headers or {})
+        return with_faults(answer, [problem])

@@ -1,7 +1,7 @@
 """
 Write the answer to several images of one request: a list with an entry for each of them.
 
-Pure, except that faults of the server are logged.
+Pure.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import orjson
 from twisted.python.failure import Failure
 
-from server.http.error_statuses import Refusal, logged_error, refusal_for
+from server.http.error_statuses import Refusal, refusal_for, with_faults
 from server.http.messages import HTTPResponse
 
 
-def list_answer(request_id: str, results: Sequence[HTTPResponse | Failure]) -> HTTPResponse:
+def list_answer(results: Sequence[HTTPResponse | Failure]) -> HTTPResponse:
     """
     Return the answer to a request of several images, given the answer or the Failure of each.
 
@@ -22,8 +22,8 @@ def list_answer(request_id: str, results: Sequence[HTTPResponse | Failure]) -> H
     The status is 200 if at least one image has an answer; else the largest status of the entries,
     with its headers.
     """
-    errors = [logged_error(result, request_id) for result in results if isinstance(result, Failure)]
-    refusals = [refusal_for(error) for error in errors]
+    failures = [result for result in results if isinstance(result, Failure)]
+    refusals = [refusal_for(failure.value) for failure in failures]
     written = iter(refusals)
     entries = [
         _error_entry(next(written)) if isinstance(result, Failure) else result.body.rstrip()
@@ -31,9 +31,10 @@ def list_answer(request_id: str, results: Sequence[HTTPResponse | Failure]) -> H
     ]
     body = b"[" + b",".join(entries) + b"]\n"
     if len(refusals) < len(results):
-        return HTTPResponse(200, body)
-    worst, error = max(zip(refusals, errors, strict=True), key=lambda each: each[0].status)
-    return HTTPResponse(worst.status, body, worst.headers, error=error)
+        return with_faults(HTTPResponse(200, body), failures)
+    worst, failure = max(zip(refusals, failures, strict=True), key=lambda each: each[0].status)
+    answer = HTTPResponse(worst.status, body, worst.headers, error=failure.value)
+    return with_faults(answer, failures)
 
 
 def _error_entry(refusal: Refusal) -> bytes:

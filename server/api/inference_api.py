@@ -6,6 +6,7 @@ Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
@@ -84,7 +85,9 @@ class InferenceAPI:
             admitted.inference.observe(timing, request.received)
         headers = model_header(admitted.inference)
         fields = {**headers, **server_timing(timing), **answer.headers}
-        return HTTPResponse(answer.status, answer.body, fields, answer.content_type)
+        return HTTPResponse(
+            answer.status, answer.body, fields, answer.content_type, timing, answer.faults
+        )
 
     def _refuse(
         self, failure: Failure, request: HTTPRequest, admitted: Admitted, timing: Timing
@@ -93,7 +96,8 @@ class InferenceAPI:
         if failure.check(CancelledError):
             failure.raiseException()
         fields = {**model_header(admitted.inference), **server_timing(timing)}
-        return self.write_error(failure, request.request_id, fields)
+        answer = self.write_error(failure, request.request_id, fields)
+        return replace(answer, timing=timing)
 
 
 def server_timing(timing: Timing) -> dict[str, str]:

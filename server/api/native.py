@@ -84,7 +84,7 @@ def _read(
         # None is a request after an answer: the connection sends them together.
         options = replace(options, source=None, calls=len(files))
         calls = [Call(partial(image_feed, model, file), finish, options) for file in files]
-        return Calls(calls, partial(list_answer, request.request_id))
+        return Calls(calls, list_answer)
     prepare = partial(image_feed, model, files[0])
     if _may_lack_bytes(body, content_type):
         prepare = partial(with_curl_hint, prepare)

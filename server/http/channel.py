@@ -16,8 +16,9 @@ from twisted.web import http
 from server.http.connections import Connection
 from server.http.error_statuses import HTTPError
 from server.http.limits import BodyTooLarge
-from server.http.request import LimitedRequest, request_id_from
+from server.http.request import LimitedRequest, request_id_from, trace_context_in
 from server.http.router import error_writer
+from server.http.trace_context import TraceContext
 from server.http.transport import send_now
 
 if TYPE_CHECKING:
@@ -58,6 +59,13 @@ class LimitedChannel(http.HTTPChannel):
             return self.requests[-1].method, self.requests[-1].uri
         # Set from the request line on, until the whole request has been received.
         return getattr(self, "_command", None), getattr(self, "_path", None)
+
+    def head_facts(self) -> tuple[float | None, TraceContext | None]:
+        """Return when the head of that request was complete, None before, and its trace."""
+        request: LimitedRequest | None = self.requests[-1] if self.requests else None
+        if request is None or not request.request_id:
+            return None, None
+        return request.received, trace_context_in(request)
 
     def refuse(self, error: Exception) -> None:
         """Answer the request that is being received with *error*, discard its rest, and close."""

@@ -25,9 +25,11 @@ from twisted.logger import Logger
 from batcher.timer import DeadlineTimer
 from server.http.access import UNKNOWN, Access, AccessLog, ascii_text, client_name
 from server.http.error_statuses import HTTPError
+from server.http.faults import log_faults
 from server.http.head import current_http_date, encode_response
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse
+from server.http.trace_context import TraceContext
 from server.http.transport import write_progress
 
 _log = Logger()
@@ -56,6 +58,9 @@ class Receiver(Protocol):
 
     def request_line(self) -> tuple[bytes | None, bytes | None]:
         """Return method and URI of the request that is being received; None for what is unknown."""
+
+    def head_facts(self) -> tuple[float | None, TraceContext | None]:
+        """Return when the head of that request was complete, None before, and its trace."""
 
     def refuse(self, error: Exception) -> None:
         """Answer the request that is being received with *error*, by `Connection.refuse`."""
@@ -236,6 +241,7 @@ class Connection:
         access = self._access(answer, request_id)
         fields = {"X-Request-Id": request_id, "Date": current_http_date()}
         self._receiver.transport.write(encode_response(answer, fields))
+        log_faults(answer.faults, request_id, access.trace, access.model)
         self._all.log(access)
         self._all.check_quiet()
 
@@ -246,11 +252,14 @@ class Connection:
         access = self._access(answer, request_id)
         fields = {"X-Request-Id": request_id, "Date": current_http_date(), "Connection": "close"}
         self._close_after_linger(encode_response(answer, fields))
+        log_faults(answer.faults, request_id, access.trace, access.model)
         self._all.log(access)
         self._all.check_quiet()
 
     def _access(self, answer: HTTPResponse, request_id: str) -> Access:
         method, uri = self._receiver.request_line()
+        head, trace = self._receiver.head_facts()
+        whole = None if head is None else self._all.clock.seconds() - head
         return Access(
             client=client_name(self._receiver.transport.getPeer()),
             method=UNKNOWN if method is None else ascii_text(method),
@@ -258,7 +267,11 @@ class Connection:
             status=answer.status,
             sent=len(answer.body),
             request_id=request_id,
-            timing=answer.headers.get("Server-Timing", ""),
+            server_timing=answer.headers.get("Server-Timing", ""),
+            model=answer.headers.get("X-Model-Version", ""),
+            trace=trace,
+            ready=whole,
+            whole=whole,
         )
 
     # --- ends

@@ -6,18 +6,15 @@ which the native dialect reports the kinds.  Another dialect has a table of its 
 `refusal_for` makes its answers, too.  Only what HTTP alone knows is an `HTTPError` with a status.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 import orjson
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from batcher.error_kind import ErrorKind, RequestError
 from server.http.messages import HTTPResponse
-
-_log = Logger()
 
 #: Seconds in the Retry-After header of a request that is refused because the server is busy.
 RETRY_AFTER = 1
@@ -90,13 +87,19 @@ def is_server_fault(error: BaseException | None) -> bool:
     return not isinstance(error, RequestError) or error.kind is ErrorKind.INTERNAL
 
 
-def logged_error(problem: Failure | Exception, request_id: str) -> BaseException | None:
-    """Return the error with which the request *request_id* ended; log it if `is_server_fault`."""
-    error = problem.value if isinstance(problem, Failure) else problem
-    if is_server_fault(error):
-        failure = problem if isinstance(problem, Failure) else Failure(problem)
-        _log.failure("request {id} failed", failure, id=request_id)
-    return error
+def error_in(problem: Failure | Exception) -> BaseException | None:
+    """Return the error itself, for a Failure or an error."""
+    return problem.value if isinstance(problem, Failure) else problem
+
+
+def with_faults(answer: HTTPResponse, problems: Sequence[Failure | Exception]) -> HTTPResponse:
+    """Return *answer* with those of *problems* that are faults of the server, to be logged."""
+    faults = [
+        problem if isinstance(problem, Failure) else Failure(problem)
+        for problem in problems
+        if is_server_fault(error_in(problem))
+    ]
+    return replace(answer, faults=faults) if faults else answer
 
 
 def native_error(
@@ -109,5 +112,5 @@ def native_error(
 def error_response(
     problem: Failure | Exception, request_id: str, headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
-    """Return the `native_error` for *problem*; log it if `is_server_fault`."""
-    return native_error(logged_error(problem, request_id), request_id, headers)
+    """Return the `native_error` for *problem*, which is logged if `is_server_fault`."""
+    return with_faults(native_error(error_in(problem), request_id, headers), [problem])

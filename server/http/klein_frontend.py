@@ -13,23 +13,26 @@ from klein import Klein
 from klein.resource import KleinResource
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from server.http.error_statuses import HTTPError, Refusal
+from server.http.faults import log_faults
 from server.http.head import header_fields, reason_phrase
 from server.http.messages import HTTPRequest, HTTPResponse, Route, WriteError
-from server.http.request import LimitedRequest, decode_headers, request_id_in
+from server.http.request import (
+    LimitedRequest,
+    decode_headers,
+    request_id_in,
+    trace_context_in,
+)
 from server.http.router import Router, error_writer, rest_of
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from klein._app import KleinErrorFunction
-
-_log = Logger()
 
 
 class MatchedRoutes(KleinResource):
@@ -67,7 +70,7 @@ def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
     if not (request.hung_up or request.startedWriting):
         request.processingFailed(failure)
     elif not (request.hung_up and failure.check(CancelledError)):
-        _log.failure("request {id} was not answered", failure, id=request.request_id)
+        log_faults([failure], request.request_id, trace_context_in(request))
 
 
 class Rest(BaseConverter):
@@ -114,11 +117,14 @@ class KleinFrontend:
 
     def _write(self, answer: HTTPResponse, request: Request, request_id: str) -> bytes:
         fields = header_fields(answer, {"X-Request-Id": request_id})
+        if answer.faults:
+            model = answer.headers.get("X-Model-Version", "")
+            log_faults(answer.faults, request_id, trace_context_in(request), model)
         if self._lifecycle.leaving:
             fields["Connection"] = "close"
             request.channel.persistent = False
         if isinstance(request, LimitedRequest):
-            request.begin_answer(answer.status, fields)
+            request.begin_answer(answer.status, fields, answer.timing)
         else:
             request.setResponseCode(answer.status, reason_phrase(answer.status))
             for name, value in fields.items():

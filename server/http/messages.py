@@ -4,7 +4,7 @@ The request as an endpoint receives it, and its answer, for any front end.
 Pure data.  Endpoints run on the reactor thread.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -13,6 +13,8 @@ import orjson
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
+
+    from server.call import Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,9 @@ class HTTPResponse:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+    timing: "Timing | None" = None  #: of a request for inference, for the log
+    #: The errors of the server behind this answer, which the front end logs.
+    faults: "Sequence[Failure]" = ()
     #: The error that it reports, if an endpoint writes the answer to an error by itself.
     error: BaseException | None = None
 

@@ -14,15 +14,18 @@ from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
 from server.http.access import Access, ascii_text, client_name
-from server.http.error_statuses import HTTPError
-from server.http.head import SERVER_NAME, current_http_date, encode_head
+from server.http.error_statuses import HTTPError, native_error
+from server.http.faults import log_faults
+from server.http.head import current_http_date, encode_head, header_fields
 from server.http.limits import BodyTooLarge, TooManyBytesHeld
 from server.http.messages import Head, HTTPResponse, Preflighted
 from server.http.router import Match
+from server.http.trace_context import TraceContext, trace_context
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
+    from server.call import Timing
     from server.http.channel import LimitedChannel
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
@@ -41,6 +44,11 @@ def request_id_in(request: Request) -> str:
     """Return the id in the header of *request*, or a new one if there is no valid header."""
     header = request.getHeader(b"x-request-id")
     return request_id_from(None if header is None else header.decode("latin-1"))
+
+
+def trace_context_in(request: Request) -> TraceContext | None:
+    """Return the ids in the header traceparent of *request*; None if there is no valid one."""
+    return trace_context(request.requestHeaders.getRawHeaders(b"traceparent"))
 
 
 def decode_headers(request: Request) -> dict[str, str]:
@@ -83,6 +91,9 @@ class LimitedRequest(Request):
         super().__init__(channel, *args, **kwargs)
         self.request_id = ""
         self.received = 0.0
+        #: When the body was complete, and when the answer was ready; None before.
+        self._complete: float | None = None
+        self._ready: float | None = None
         #: The match of its route; None if Klein must find the route.
         self.match: Match | None = None
         #: The headers as endpoints receive them, once they have been decoded.
@@ -93,10 +104,12 @@ class LimitedRequest(Request):
         self.admitted = False
         self.preflighted: Any = None  #: see `HTTPRequest.preflighted`
         self._limits = channel.site.connections.limits
+        self._seconds = channel.site.connections.clock.seconds
         self._held = 0
         #: The encoded head, to be sent with the body; empty if there is none.
         self._answer_head = b""
-        self._timing = ""
+        self._answer_fields: Mapping[str, str] = {}
+        self._timing: Timing | None = None
         #: Whether the client hung up before the answer.
         self.hung_up = False
         #: The answer that a hang-up cancels; None if Klein cancels it.
@@ -177,6 +190,7 @@ class LimitedRequest(Request):
         if self.is_refused:
             self.channel.requestDone(self)
             return
+        self._complete = self._seconds()
         target = _ABSOLUTE.sub(b"", path)
         super().requestReceived(
             command, target if target == path else _with_leading_slash(target), version
@@ -218,12 +232,26 @@ class LimitedRequest(Request):
             status=self.code,
             sent=self.sentLength,
             request_id=self.request_id,
+            server_timing=self._answer_fields.get("Server-Timing", ""),
+            model=self._answer_fields.get("X-Model-Version", ""),
+            trace=trace_context_in(self),
             timing=self._timing,
+            received=self._since_head(self._complete),
+            ready=self._since_head(self._ready),
+            whole=self._since_head(self._seconds()),
         )
 
-    def begin_answer(self, status: int, fields: Mapping[str, str]) -> None:
+    def _since_head(self, moment: float | None) -> float | None:
+        """Return the seconds from the complete head to *moment*, if it is known."""
+        return None if moment is None else moment - self.received
+
+    def begin_answer(
+        self, status: int, fields: Mapping[str, str], timing: "Timing | None" = None
+    ) -> None:
         """
         Encode the head of the answer with *fields*; the next `write` sends it with the whole body.
+
+        *timing* is that of a request for inference, for the log.
 
         Called by the front end on the reactor thread, before it writes the body.  Raises
         `UnicodeEncodeError` for a field that cannot be encoded; then the answer has not begun.  If
@@ -237,7 +265,7 @@ class LimitedRequest(Request):
         # Encoded here, not in `write`: only an error of the front end becomes an answer.
         self._answer_head = encode_head(status, {**own, **fields}, self.clientproto)
         self.setResponseCode(status)
-        self._timing = fields.get("Server-Timing", "")
+        self._answer_fields, self._timing, self._ready = fields, timing, self._seconds()
 
     def write(self, data: bytes) -> None:
         """Send a part of the body, or after `begin_answer` the head and the whole body."""
@@ -253,14 +281,17 @@ class LimitedRequest(Request):
         self.channel.write(message)
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Answer 500, with the fields that all answers have; called for every failure."""
+        """Log *reason*, and answer 500; called for every failure that has become no answer."""
         self.end_early(reason.value)
-        if not self.startedWriting:
-            self._answer_head, self._timing = b"", ""
-            self.setHeader("X-Request-Id", self.request_id)
-            self.setHeader("Server", SERVER_NAME)
-            self.setHeader("Date", current_http_date())
-        super().processingFailed(reason)
+        if self.startedWriting:
+            super().processingFailed(reason)
+            return reason
+        model = self._answer_fields.get("X-Model-Version", "")
+        log_faults([reason], self.request_id, trace_context_in(self), model)
+        answer = native_error(None, self.request_id)
+        self.begin_answer(answer.status, header_fields(answer, {"X-Request-Id": self.request_id}))
+        self.write(answer.body)
+        self.finish()
         return reason
 
     def send_body(self, body: bytes) -> None:

@@ -1,63 +1,110 @@
-"""Write the log: one readable line for each event, and below it the traceback of a failure."""
+"""
+The log of the process: where it is written, and how an event gets there.
+
+An event passes the filter of levels, `ErrorBursts`, which counts repeated errors, and the format,
+and is written by a `LogWriter`; entries of the access log are passed to the writer directly.
+"""
 
 import os
-import sys
-from datetime import UTC, datetime
-from typing import TextIO
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
+from twisted.internet.task import LoopingCall
 from twisted.logger import (
-    FileLogObserver,
     FilteringLogObserver,
+    ILogObserver,
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
-    eventAsText,
-    formatEvent,
     globalLogBeginner,
 )
+from zope.interface import implementer
 
-from server.settings.option import printable
-
-#: The namespace of events that Twisted logs through its old interface.
-_LEGACY = "log_legacy"
+from server.process.error_bursts import FIRST_INTERVAL_SECONDS, ErrorBursts
+from server.process.log_lines import JSON, LEGACY, PLAIN, LineFormat
+from server.process.log_writer import LogWriter, write_all
+from server.settings.table import LogFormat
 
 #: Namespaces whose events below warnings only concern ports, factories and thread pools.
-_VERBOSE = (_LEGACY, "twisted")
+_VERBOSE = (LEGACY, "twisted")
+
+FORMATS: Mapping[LogFormat, LineFormat] = {"plain": PLAIN, "json": JSON}
 
 
-def format_event(event: LogEvent) -> str | None:
-    """Return the line for *event*, with local date and time; None if the event has no text."""
-    message = formatEvent(event)
-    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-    if not text:
-        return None
-    if event.get("log_namespace") == _LEGACY:  # the text includes the traceback
-        message = message.partition("\n")[0]
-    traceback = text.removeprefix(message).rstrip("\n")
-    when = datetime.fromtimestamp(event["log_time"], UTC).astimezone()
-    level = event.get("log_level", LogLevel.info).name
-    # One line without control characters: it can neither control a terminal nor imitate an event.
-    return f"{when:%Y-%m-%d %H:%M:%S} {level:<8} {printable(message)}{traceback}\n"
+@implementer(ILogObserver)
+class LineObserver:
+    """A log observer that writes the line of each event that has text."""
+
+    def __init__(
+        self, line_of: Callable[[LogEvent], bytes | None], write_line: Callable[[bytes], object]
+    ) -> None:
+        self._line_of = line_of
+        self._write_line = write_line
+
+    def __call__(self, event: LogEvent) -> None:
+        """Called with each event, on the thread that logs it."""
+        line = self._line_of(event)
+        if line is not None:
+            self._write_line(line)
 
 
-def own_stderr() -> TextIO:
+class ServerLog:
+    """The log of a server: an observer of events, and the writer of the access log."""
+
+    def __init__(self, write: Callable[[bytes], object], lines: LineFormat) -> None:
+        """*write* writes bytes to the target of the log; it may block."""
+        self._writer = LogWriter(write, lines.of_access, wall_clock=time.time)  # noqa: TID251 - a date
+        self._bursts = ErrorBursts(
+            LineObserver(lines.of_event, self._writer.write_line), time.monotonic
+        )
+        self.observer: ILogObserver = self._bursts
+        self.write_access = self._writer.write_access
+
+    def start(self, reactor: Any) -> None:  # Any: see `server.service.InferenceService`
+        """
+        Write on a thread from now on, until *reactor* has stopped; called after any fork.
+
+        Before and afterwards, the caller writes each line.
+        """
+        counting = LoopingCall(self._bursts.report)
+        counting.clock = reactor
+        counting.start(FIRST_INTERVAL_SECONDS, now=False)
+        self._writer.start()
+        reactor.addSystemEventTrigger("after", "shutdown", self._stop)
+
+    def _stop(self) -> None:
+        self._bursts.report(all_of_them=True)
+        self._writer.stop()
+
+
+def own_stderr() -> int:
     """
-    Return a new stream to the present target of stderr, with a descriptor of its own.
+    Return a new descriptor of the present target of stderr; of /dev/null if stderr is closed.
 
     Output of TensorFlow's libraries to descriptor 2 is buffered at times
     (model/backends/tensorflow/quiet_stderr.py).  With its own descriptor, the lines of the log
     appear at once and survive a crash.
     """
     try:
-        return os.fdopen(os.dup(2), "w", errors="backslashreplace")
+        return os.dup(2)
     except OSError:
-        return sys.stderr
+        return os.open(os.devnull, os.O_WRONLY)
 
 
-def begin_logging(to: TextIO) -> None:
-    """From now on, write the log of this process to *to*; call once."""
+def begin_logging(
+    log_format: LogFormat, write: Callable[[bytes], object] | None = None
+) -> ServerLog:
+    """
+    From now on, write the log of this process with *write*, by default to stderr; call once.
+
+    The caller starts the returned log before it runs the reactor.
+    """
+    log = ServerLog(write or partial(write_all, own_stderr()), FORMATS[log_format])
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
     for namespace in _VERBOSE:
         levels.setLogLevelForNamespace(namespace, LogLevel.warn)
-    observer = FilteringLogObserver(FileLogObserver(to, format_event), [levels])
+    observer = FilteringLogObserver(log.observer, [levels])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    return log

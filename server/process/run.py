@@ -12,7 +12,7 @@ from server.lifecycle import StartError
 from server.model_loading import Loader, load_model
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
-from server.process.logs import begin_logging, own_stderr
+from server.process.logs import begin_logging
 from server.settings.option import printable
 from server.settings.table import Settings
 
@@ -40,7 +40,7 @@ def run(
     from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
     from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
 
-    begin_logging(own_stderr())
+    log = begin_logging(settings.log_format)
     for note in notes:
         _log.info("{note}", note=printable(note))
     failed: list[str] = []
@@ -51,13 +51,20 @@ def run(
         reactor.stop()
 
     service = InferenceService(
-        settings, reactor, fail=fail, on_loaded=freeze_startup_objects, load=load, dialect=dialect
+        settings,
+        reactor,
+        fail=fail,
+        on_loaded=freeze_startup_objects,
+        load=load,
+        dialect=dialect,
+        write_access=log.write_access,
     )
     try:
         service.privilegedStartService()
     except StartError as error:
         _log.critical("{error}", error=error)
         return FAILED
+    log.start(reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
     end_at_once_on_second_signal(service, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

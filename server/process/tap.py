@@ -11,8 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import IService
-from twisted.logger import Logger
+from twisted.application.service import IService, IServiceCollection
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.usage import UsageError
 
 from server.lifecycle import StartError
@@ -20,6 +21,7 @@ from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
 from server.settings.option import printable
 from server.settings.report import describe
+from server.settings.table import Settings
 from server.settings.twistd import TwistdOptions
 
 _log = Logger()
@@ -37,6 +39,7 @@ class Options(TwistdOptions):
                 raise SystemExit(0)
             twistd: Any = self.parent or {}  # Any: Twisted's own options are untyped
             _check_writable(twistd)
+            _check_format(twistd, self.resolved.settings)
         except UsageError as error:
             sys.stderr.write(f"twistd tensorferry: {error}\n")
             raise SystemExit(1) from None
@@ -60,6 +63,16 @@ def _check_writable(twistd: Mapping[str, Any]) -> None:
             )
 
 
+def _check_format(twistd: Mapping[str, Any], settings: Settings) -> None:
+    """Raise `UsageError` if the log cannot have the format of *settings*."""
+    option = next((name for name in ("logger", "syslog") if twistd.get(name)), None)
+    if option is not None and settings.log_format != "plain":
+        raise UsageError(
+            f"--log-format {settings.log_format} has no effect with twistd --{option}, "
+            "which writes text: use --logfile"
+        )
+
+
 def _report(line: str) -> None:
     """Log the error *line*, and print it on the real stderr: twistd redirects `sys.stderr`."""
     _log.critical("{line}", line=line)
@@ -72,10 +85,13 @@ def makeService(options: Options) -> IService:
     """Return the server, not started, because twistd may fork before it starts the service."""
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - twistd has chosen it
 
+    from server.http.request_log import log_access  # noqa: PLC0415 - imports numpy
     from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
+    from server.process.twistd_log import twistd_log  # noqa: PLC0415 - imports numpy
     from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
 
     twistd: Any = options.parent or {}  # Any: Twisted's own options are untyped
+    log = twistd_log(twistd, options.resolved.settings.log_format, reactor)
 
     def remove_pidfile() -> None:
         with suppress(OSError):
@@ -92,17 +108,25 @@ def makeService(options: Options) -> IService:
     class TwistdService(InferenceService):
         """A server that reports a failed start in one line, without twistd's traceback."""
 
+        def setServiceParent(self, parent: IServiceCollection) -> None:
+            """Called with the application, before twistd begins its log: set its observer."""
+            if log is not None and isinstance(parent, Componentized):
+                parent.setComponent(ILogObserver, log.observer)  # type: ignore[no-untyped-call]  # Twisted's
+            super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted's
+
         def privilegedStartService(self) -> None:
             """
             Listen on all addresses; if one cannot be bound, report that and exit.
 
-            In a daemon, raise `StartError` instead: the parent process prints it.
+            In a daemon, raise an error instead: the parent process prints it.
             """
             try:
                 super().privilegedStartService()
             except StartError as error:
                 if not twistd.get("nodaemon", False):
-                    raise  # the parent of the daemon prints it
+                    # twistd passes 100 bytes to the parent, which begin with the error's class:
+                    # that of Python has a short name.
+                    raise OSError(str(error)) from None
                 remove_pidfile()
                 _report(str(error))
                 raise SystemExit(1) from None
@@ -110,8 +134,14 @@ def makeService(options: Options) -> IService:
     for note in options.resolved.notes:
         _log.info("{note}", note=printable(note))
     service = TwistdService(
-        options.resolved.settings, reactor, fail=fail, on_loaded=freeze_startup_objects
+        options.resolved.settings,
+        reactor,
+        fail=fail,
+        on_loaded=freeze_startup_objects,
+        write_access=log_access if log is None else log.write_access,
     )
+    if log is not None:
+        reactor.callWhenRunning(log.start, reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
     end_at_once_on_second_signal(service, reactor, clean_up=remove_pidfile)
     return service

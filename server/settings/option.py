@@ -23,6 +23,8 @@ class SettingsError(Exception):
 
 def printable(text: str) -> str:
     """Return *text* with line breaks and control characters escaped; file names may hold them."""
+    if text.isprintable():
+        return text
     return "".join(it if it.isprintable() else repr(it)[1:-1] for it in text)
 
 
@@ -73,6 +75,7 @@ def setting(
     meaning: str,
     *,
     default: T,
+    name: str = "",
 ) -> T: ...
 @overload
 def setting(

@@ -32,6 +32,8 @@ from server.settings.place_kinds import Endpoint, EndpointOrPath, ReadableFile, 
 
 Device: TypeAlias = Literal["cpu", "gpu"]
 DEVICES: Choice[Device] = Choice(("cpu", "gpu"))
+LogFormat: TypeAlias = Literal["plain", "json"]
+LOG_FORMATS: Choice[LogFormat] = Choice(("plain", "json"))
 
 LISTENING = "Where to listen"
 MODEL = "The model"
@@ -305,6 +307,21 @@ class Settings:
         RUNNING,
         "Log a line for each request.",
         default=False,
+    )
+    log_format: LogFormat = setting(
+        LOG_FORMATS,
+        RUNNING,
+        "How a line of the log is written: as text, or as a JSON object.",
+        default="plain",
+    )
+    #: in seconds; the option is in milliseconds
+    slow_request: float = setting(
+        Number("MS", at_least=0, shift=-3),
+        RUNNING,
+        "Log where the time went of a request for inference that takes longer, in milliseconds; "
+        "with 0 none is logged.",
+        default=0.0,
+        name="slow_request_ms",
     )
 
     @property

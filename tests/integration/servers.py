@@ -75,7 +75,7 @@ def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 30.0
 
 def port_in(log: str) -> int | None:
     """Return the port in the *log* of a server, or None."""
-    found = re.search(r"listening on http://127\.0\.0\.1:(\d+)$", log, re.MULTILINE)
+    found = re.search(r"listening on http://127\.0\.0\.1:(\d+)(?:\"|$)", log, re.MULTILINE)
     return int(found[1]) if found else None
 
 

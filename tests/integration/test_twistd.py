@@ -41,6 +41,15 @@ def killed_after(pidfile: Path) -> Iterator[None]:
                 os.kill(int(pidfile.read_text()), signal.SIGKILL)
 
 
+def daemon_port(command: list[str], logfile: Path, folder: Path) -> int:
+    """Start a daemon with *command* in *folder*; return its port when it is ready."""
+    parent = run_program(command, cache_home=folder, folder=folder)
+    assert (parent.returncode, parent.stdout, parent.stderr) == (0, "", "")
+    port = wait_for(lambda: port_in(logfile.read_text()), "a port in the log")
+    wait_for(lambda: readiness(port) == 200, "readiness", 120)
+    return port
+
+
 MODEL_TOML = """
 name = "sums"
 version = 3
@@ -92,11 +101,8 @@ def test_a_daemon_serves_until_sigterm(tmp_path: Path) -> None:
         *("tensorferry", "--port=0", "--model=.", "--lanes=1", "--max-batch-size=4"),
     ]
     with killed_after(pidfile):
-        parent = run_program(command, cache_home=tmp_path, folder=tmp_path)
-        assert (parent.returncode, parent.stdout, parent.stderr) == (0, "", "")
+        port = daemon_port(command, logfile, tmp_path)
         pid = int(pidfile.read_text())
-        port = wait_for(lambda: port_in(logfile.read_text()), "a port in the log")
-        wait_for(lambda: readiness(port) == 200, "readiness", 120)
         check_numbers(port, tmp_path)
         os.kill(pid, signal.SIGTERM)
         wait_for(lambda: has_ended(pid), "the end of the daemon")
