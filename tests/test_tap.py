@@ -12,7 +12,7 @@ import pytest
 from twisted.application.service import IService
 from twisted.python import usage
 
-from server.lifecycle import StartError, State
+from server.lifecycle import State
 from server.process.tap import Options, makeService
 from server.service import InferenceService
 from server.settings.table import Settings
@@ -84,7 +84,7 @@ def test_a_taken_port_ends_twistd_in_one_line(
     reactor.taken.add(8080)
     service = made("--port", "8080", nodaemon=nodaemon, pidfile=str(pidfile))
     line = "cannot listen on tcp:8080:interface=127.0.0.1: Address already in use"
-    with pytest.raises(SystemExit if nodaemon else StartError) as caught:
+    with pytest.raises(SystemExit if nodaemon else OSError) as caught:
         service.privilegedStartService()
     if nodaemon:
         assert (getattr(caught.value, "code", None), stderr.getvalue()) == (1, f"{line}\n")
