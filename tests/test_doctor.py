@@ -1,6 +1,8 @@
 """Machines that are broken in one place, and what `tensorferry doctor` finds: server/doctor/."""
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scripts.doctor import doctor
+from server.doctor.addresses import AddressFacts, check_listening
 from server.doctor.examination import CHECKS, Subject, checks_markdown, examine, explain
 from server.doctor.finding import Finding, Level
 from server.settings.table import Settings
@@ -213,6 +216,17 @@ BROKEN = {
         "tensorflow", "tensorflow 2.17.1, and tensorferry needs tensorflow>=2.18",
         "pip install 'tensorflow>=2.18'",
     ),
+    "C library too old": Broken(
+        lambda it: it.package(
+            "tensorflow", "2.21.0", RECORD="\ntensorflow/__init__.py,,\n",
+            WHEEL="Tag: cp311-cp311-manylinux_2_99_x86_64\n",
+        ),
+        "glibc", "TensorFlow needs glibc 2.99", "use a newer system",
+    ),
+    "wrong Python": Broken(
+        lambda it: it.package("tensorferry", "0.1.0", "Requires-Python: >=4\n"),
+        "python", "tensorferry needs >=4", "python3.12 -m venv",
+    ),
     "package missing": Broken(
         without("klein"), "packages", "klein is missing; needed: klein>=24.8",
         "pip install 'klein>=24.8'",
@@ -335,6 +349,51 @@ def test_what_is_broken_is_found_and_nothing_else(fake: FakeMachine, case: Broke
     assert re.search(case.found, it.found), it.found
     assert re.search(case.remedy, it.remedy), it.remedy
     assert "\n" not in it.found + it.remedy
+
+
+def test_a_program_that_does_not_end_is_ended(
+    fake: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nvidia-smi with a blocked driver, and an import that waits."""
+    monkeypatch.setattr("server.doctor.nvidia.MAX_SMI_SECONDS", 0.02)
+    monkeypatch.setattr("server.doctor.tensorflow_import.MAX_IMPORT_SECONDS", 0.02)
+    fake.nvidia_smi("exec sleep 60")
+    fake.program("sleep", "exec /bin/sleep 60")
+    fake.program("python", "exec sleep 60")
+    found = {it.check: it.found for it in findings(fake) if it.level is Level.FAULT}
+    assert found == {
+        "driver": "nvidia-smi does not end within 0.02 s",
+        "import": "the import has not ended after 0.02 s",
+    }
+
+
+@pytest.mark.parametrize(
+    ("user", "found", "remedy"),
+    [
+        (None, "is not writable: the default model", "^chmod u[+]rwx "),
+        (12345, "belongs to .*, and user 12345 may not write there", "^sudo chown -R 12345 "),
+    ],
+)
+def test_a_cache_folder_that_the_user_may_not_write(
+    fake: FakeMachine, monkeypatch: pytest.MonkeyPatch, user: int | None, found: str, remedy: str
+) -> None:
+    """It is the user's own, or it was made by another user."""
+    (fake.cache / "latency").mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: Path(path).name != "latency")
+    if user is not None:
+        monkeypatch.setattr(os, "geteuid", lambda: user)
+    (it,) = [it for it in findings(fake) if it.level is not Level.OK]
+    assert (it.check, it.level) == ("cache", Level.FAULT)
+    assert re.search(found, it.found), it.found
+    assert re.search(remedy, it.remedy), it.remedy
+
+
+def test_a_low_port_needs_a_permission() -> None:
+    """The remedy names it."""
+    facts = AddressFacts("tcp:80", PermissionError(errno.EACCES, "Permission denied"))
+    it = check_listening(facts, "--port")
+    assert (it.level, it.found) == (Level.FAULT, "tcp:80: Permission denied")
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in it.remedy
 
 
 def test_a_check_of_an_unknown_machine_does_not_prevent_the_others(fake: FakeMachine) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from model.execution.memory import resident_bytes
+
 
 def _now() -> datetime:
     return datetime.now(UTC)
@@ -49,6 +51,7 @@ class Machine:
     free_bytes: Callable[[Path], int] = _free_bytes
     #: returns the soft and the hard limit of open file descriptors
     descriptors: Callable[[], tuple[int, int]] = _descriptors
+    resident_bytes: Callable[[], int] = resident_bytes  #: returns the memory of this process
     now: Callable[[], datetime] = _now  #: the wall clock, UTC
     monotonic: Callable[[], float] = time.monotonic
 

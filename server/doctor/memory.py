@@ -6,7 +6,7 @@ Sizes are bytes.
 
 from dataclasses import dataclass
 
-from model.execution.memory import available_bytes, memory_limit, resident_bytes
+from model.execution.memory import available_bytes, memory_limit
 from server.doctor.finding import Finding, fault, megabytes, ok, warning
 from server.doctor.machine import Machine
 from server.repository.memory_check import expected_memory
@@ -30,7 +30,8 @@ def read_memory(machine: Machine) -> MemoryFacts:
     """Return the facts about memory."""
     available = available_bytes(machine.root)
     return MemoryFacts(
-        memory_limit(machine.root), None if available is None else available + resident_bytes()
+        memory_limit(machine.root),
+        None if available is None else available + machine.resident_bytes(),
     )
 
 

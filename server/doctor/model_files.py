@@ -13,7 +13,6 @@ from model.repository.model_kind import ModelKind
 from model.repository.model_places import names_in
 from model.repository.tf_serving_config import read_model_config
 from server.doctor.finding import Finding, fault, megabytes, ok, warning
-from server.model_loading import find_files
 from server.settings.table import Settings
 
 MODEL = "model"
@@ -43,6 +42,9 @@ class ModelFacts:
 
 def read_model(settings: Settings, installed: Mapping[str, str]) -> ModelFacts:
     """Return the facts about the model of *settings*; *installed* has the packages by names."""
+    # Imports numpy and Pillow, which may be missing or broken: then only this check fails.
+    from server.model_loading import find_files  # noqa: PLC0415
+
     path = settings.model or settings.graph
     try:
         if path is not None:

@@ -115,6 +115,7 @@ class FakeMachine:
             python=self.python,
             free_bytes=lambda path: self.free.get(path, 9 * GB),
             descriptors=lambda: self.descriptors,
+            resident_bytes=lambda: 50_000_000,
             now=lambda: self.now,
             monotonic=self.monotonic,
         )
