@@ -54,7 +54,7 @@ def doctor(command_line: CommandLine, as_json: bool) -> None:
             for it in findings
         ]
         click.echo(json.dumps(rows, indent=2))
-    sys.exit(any(it.level is Level.FAULT for it in findings))
+    sys.exit(int(any(it.level is Level.FAULT for it in findings)))
 
 
 def _print(finding: "Finding") -> None:

@@ -59,7 +59,7 @@ class Subject:
     @cached_property
     def imported(self) -> tensorflow_import.ImportFacts:
         """How the import of TensorFlow ended."""
-        return tensorflow_import.read_import(self.machine, self.device)
+        return tensorflow_import.read_import(self.machine, self.device, self.driver)
 
     @cached_property
     def cache(self) -> storage.CacheFacts:
@@ -229,7 +229,8 @@ CHECKS = (
     ),
     Check(
         tensorflow_import.GPU,
-        "TensorFlow sees the GPUs that the driver lists; its CUDA libraries are installed",
+        "TensorFlow sees the GPUs that the driver shows; the libraries of CUDA and cuDNN are there "
+        "and can be loaded",
         _gpu,
         after=(tensorflow_import.IMPORT, packages.TENSORFLOW, packages.GLIBC, processor.CPU,
                nvidia.DRIVER),

