@@ -111,16 +111,16 @@ def with_libraries_alone(it: FakeMachine) -> None:
 CARD = {"sys__bus__pci__devices__0000:65:00.0__class": "0x030200\n",
         "sys__bus__pci__devices__0000:65:00.0__vendor": "0x10de\n"}  # fmt: skip
 LOADED = {"proc__driver__nvidia__version": "NVRM version: NVIDIA UNIX  550.54.14  Fri\n"}
-CHIP = r"device cpu serves on the CPU"
+ON_THE_CPU = r"device cpu serves on the CPU"
 
 BROKEN = {
     "nvidia-smi cannot communicate": Broken(
         lambda it: it.nvidia_smi(COMMUNICATION),
-        "driver", "cannot communicate with the NVIDIA driver", f"modprobe nvidia.*{CHIP}",
+        "driver", "cannot communicate with the NVIDIA driver", f"modprobe nvidia.*{ON_THE_CPU}",
     ),
     "driver and libraries differ": Broken(
         lambda it: it.nvidia_smi("echo Failed: Driver/library version mismatch; exit 18"),
-        "driver", "different versions", f"restart the machine.*{CHIP}",
+        "driver", "different versions", f"restart the machine.*{ON_THE_CPU}",
     ),
     "nvidia-smi lists none": Broken(
         lambda it: it.nvidia_smi("echo 'No devices were found'; exit 6"),
@@ -149,7 +149,7 @@ BROKEN = {
         "driver", "GPU without a driver", "install the driver",
     ),
     "no GPU, required": Broken(
-        settings(device="gpu"), "driver", "no NVIDIA GPU is found, and --device gpu", CHIP,
+        settings(device="gpu"), "driver", "no NVIDIA GPU is found, and --device gpu", ON_THE_CPU,
     ),
     "driver too old": Broken(
         lambda it: it.gpu("470.57.02"),

@@ -84,12 +84,18 @@ def test_a_cache_folder_that_the_user_may_not_write(
     assert re.search(remedy, it.remedy), it.remedy
 
 
-def test_a_low_port_needs_a_permission() -> None:
-    """The remedy names it."""
-    facts = AddressFacts("tcp:80", PermissionError(errno.EACCES, "Permission denied"))
-    it = check_listening(facts, "--port")
-    assert (it.level, it.found) == (Level.FAULT, "tcp:80: Permission denied")
-    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in it.remedy
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (PermissionError(errno.EACCES, "refused"), "AmbientCapabilities=CAP_NET_BIND_SERVICE"),
+        (OSError(errno.EADDRINUSE, "in use"), "^sudo ss -tlnp lists the processes; .* --port$"),
+    ],
+)
+def test_an_address_that_cannot_be_bound_has_a_remedy(error: OSError, remedy: str) -> None:
+    """For a low port a permission; for a port of another user's process, which cannot be found."""
+    it = check_listening(AddressFacts("tcp:80", error), "--port")
+    assert (it.level, it.found) == (Level.FAULT, f"tcp:80: {error.strerror}")
+    assert re.search(remedy, it.remedy), it.remedy
 
 
 def test_a_check_of_an_unknown_machine_does_not_prevent_the_others(fake: FakeMachine) -> None:

@@ -48,7 +48,6 @@ class FakeMachine:
         self.file("proc/cpuinfo", f"processor : 0\nmodel name : CPU\nflags\t\t: {FLAGS}\n")
         self.file("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 6000000 kB\n")
         self.file("proc/self/cgroup", "0::/\n")
-        self.program("timedatectl", "echo yes")
         requires = "".join(f"Requires-Dist: {it}\n" for it in REQUIREMENTS)
         self.package("tensorferry", "0.1.0", f"Requires-Python: >=3.11\n{requires}")
         self.package("klein", "24.8.0")
