@@ -97,7 +97,7 @@ def locate_model(
         backend = backends[-1]
         backend.prepare_process(choice)
         return backend, *backend.default_model(on_progress)
-    backend, files = _find(path, backends)
+    backend, files = find_files(path, backends)
     backend.prepare_process(choice)
     facts = read_model_toml(files.folder)
     return (
@@ -115,7 +115,12 @@ def locate_model(
     )
 
 
-def _find(path: Path, backends: Sequence[Backend]) -> tuple[Backend, ModelFiles]:
+def find_files(path: Path, backends: Sequence[Backend] = BACKENDS) -> tuple[Backend, ModelFiles]:
+    """
+    Return the model at *path*, and the first of *backends* that reads it.
+
+    Raises `ModelError` if none reads it, or if the model is incomplete.
+    """
     for backend in backends:
         files = backend.find(path)
         if files is not None:

@@ -34,6 +34,14 @@ def reactor(monkeypatch: pytest.MonkeyPatch) -> FakeReactor:
     return chosen
 
 
+@pytest.fixture(autouse=True)
+def explanation(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the lines that explain a failed start, which a test may set."""
+    lines: list[str] = []
+    monkeypatch.setattr("server.process.tap.explain", lambda *_: lines)
+    return lines
+
+
 @pytest.fixture
 def pidfile(tmp_path: Path) -> Path:
     """Return a pidfile as twistd writes it."""
@@ -93,6 +101,22 @@ def test_a_taken_port_ends_twistd_in_one_line(
         assert not pidfile.exists()
     else:  # the child raises the error, for which the parent waits
         assert (str(caught.value), stderr.getvalue()) == (line, "")
+
+
+@pytest.mark.parametrize("nodaemon", [True, False])
+def test_lines_that_explain_a_failed_start_follow_its_reason(
+    nodaemon: bool, reactor: FakeReactor, stderr: StringIO, log: Log, explanation: list[str]
+) -> None:
+    """A daemon has them in its log alone, before its parent prints the reason."""
+    explanation.append("listen: process 7 listens\nthere; kill 7")
+    reactor.taken.add(8080)
+    service = made("--port", "8080", nodaemon=nodaemon)
+    with pytest.raises(SystemExit if nodaemon else StartError):
+        service.privilegedStartService()
+    line = r"listen: process 7 listens\nthere; kill 7"
+    assert log.lines()[-1] == line
+    assert stderr.getvalue().splitlines()[1:] == [line][: int(nodaemon)]
+    log.events.clear()
 
 
 @pytest.mark.parametrize("where", ["somewhere", "nowhere", None])

@@ -31,6 +31,15 @@ def usable_cores(root: Path = Path("/")) -> int:
     return max(1, min([cores, *map(ceil, _quotas(root))]))
 
 
+def cpu_limit(root: Path = Path("/")) -> float | None:
+    """
+    Return the lowest limit of CPU time that control groups set, in cores; None without one.
+
+    *root* is the folder that holds proc and sys.
+    """
+    return min(_quotas(root), default=None)
+
+
 def describe_cpu() -> str:
     """Return the kernel's name for the processor, and the number of cores that may be used."""
     cores = usable_cores()

@@ -33,6 +33,23 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     return min((*_machine_bytes(root), *_group_bytes(root)), default=None)
 
 
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """
+    Return the bytes of memory of the machine, or the lowest limit of a control group of this
+    process if that is less; None if both are unknown.
+
+    *root* is the folder that holds proc and sys.
+    """
+    limits = []
+    with suppress(OSError, ValueError):
+        total = _number_after("MemTotal:", root / "proc/meminfo")
+        limits += [total * 1024] if total is not None else []
+    for version, folder in control_groups("memory", root):
+        with suppress(OSError, ValueError):
+            limits.append(int((folder / _LIMIT_AND_USE[version][0]).read_text()))
+    return min(limits, default=None)
+
+
 def resident_bytes() -> int:
     """Return the bytes of this process that are in memory."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])

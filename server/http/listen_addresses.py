@@ -54,11 +54,20 @@ class AddressError(ValueError):
     """An address that Twisted cannot listen on; the message gives the reason in one line."""
 
 
-def check_address(description: str) -> None:
-    """
-    Raise `AddressError` if *description* has an unknown, missing or invalid part.
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The kind of an address, without haproxy, and the values of its parts by their names."""
 
-    A part is invalid, too, if it names a file that cannot be read.
+    kind: str
+    parts: Mapping[str, str]
+
+
+def check_address(description: str) -> Address:
+    """
+    Return the parts of *description*; raise `AddressError` for one that is unknown or invalid.
+
+    A part is invalid, too, if it is missing, or names a file that cannot be read.  The parts of a
+    kind that only a plugin knows are not read.
     """
     kind, *parts = _split(description)
     if re.search(r"(?<!\\)(\\\\)*\\$", description):
@@ -66,14 +75,13 @@ def check_address(description: str) -> None:
     if kind == _HAPROXY:
         if not parts:
             raise AddressError("haproxy needs an endpoint after it, such as haproxy:tcp:12480")
-        check_address(description.partition(":")[2])
-        return
+        return check_address(description.partition(":")[2])
     known = _KINDS.get(kind)
     if known is None:
         if kind == "stdio" or kind.lower() not in _plugin_kinds():
             kinds = ", ".join(_KINDS)
             raise AddressError(f"unknown kind {kind!r}: expected {kinds} or {_HAPROXY}")
-        return
+        return Address(kind, {})
     values = _parse_parts(kind, known, parts)
     for name, value in values.items():
         expected, fits = _ACCEPTED_VALUES.get(name, ("", bool))
@@ -84,6 +92,7 @@ def check_address(description: str) -> None:
     if kind == "ssl":
         values.setdefault("privateKey", "server.pem")
     _check_files(values)
+    return Address(kind, values)
 
 
 def with_backlog(description: str) -> str:

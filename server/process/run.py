@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from server.api.dialect import Dialect
 from server.api.native import NATIVE
+from server.doctor.examination import explain
 from server.lifecycle import StartError
 from server.model_loading import Loader, load_model
 from server.process.collector import freeze_startup_objects
@@ -32,8 +33,9 @@ def run(
     """
     Serve the model that *load* returns, until a signal; return the exit code.
 
-    *dialect* defines the bodies at `POST /`.  The *notes* on the settings are logged.  Call once,
-    on the main thread.  A second signal ends the process: then this function does not return.
+    *dialect* defines the bodies at `POST /`.  The *notes* on the settings are logged; after the
+    reason of a failed start, what may explain it is logged too.  Call once, on the main thread.  A
+    second signal ends the process: then this function does not return.
     """
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
@@ -45,9 +47,14 @@ def run(
         _log.info("{note}", note=printable(note))
     failed: list[str] = []
 
-    def fail(line: str) -> None:
-        failed.append(line)
-        _log.critical("{line}", line=line)
+    def report(reason: str) -> None:
+        _log.critical("{reason}", reason=reason)
+        for line in explain(reason, settings):
+            _log.warn("{line}", line=printable(line))
+
+    def fail(reason: str) -> None:
+        failed.append(reason)
+        report(reason)
         reactor.stop()
 
     service = InferenceService(
@@ -62,7 +69,7 @@ def run(
     try:
         service.privilegedStartService()
     except StartError as error:
-        _log.critical("{error}", error=error)
+        report(str(error))
         return FAILED
     log.start(reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)

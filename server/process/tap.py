@@ -16,6 +16,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.usage import UsageError
 
+from server.doctor.examination import explain
 from server.lifecycle import StartError
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
@@ -73,12 +74,25 @@ def _check_format(twistd: Mapping[str, Any], settings: Settings) -> None:
         )
 
 
-def _report(line: str) -> None:
-    """Log the error *line*, and print it on the real stderr: twistd redirects `sys.stderr`."""
-    _log.critical("{line}", line=line)
+def _report(reason: str, settings: Settings) -> None:
+    """
+    Log the *reason* of a failed start, and what may explain it.
+
+    Both are also printed on the real stderr, because twistd redirects `sys.stderr`.
+    """
+    _log.critical("{reason}", reason=reason)
+    lines = _log_explanation(reason, settings)
     if sys.__stderr__ is not None:
-        sys.__stderr__.write(f"{line}\n")
+        sys.__stderr__.writelines(f"{line}\n" for line in (reason, *lines))
         sys.__stderr__.flush()
+
+
+def _log_explanation(reason: str, settings: Settings) -> list[str]:
+    """Log what may explain the *reason* of a failed start, and return these lines."""
+    lines = list(map(printable, explain(reason, settings)))
+    for line in lines:
+        _log.warn("{line}", line=line)
+    return lines
 
 
 def makeService(options: Options) -> IService:
@@ -97,9 +111,9 @@ def makeService(options: Options) -> IService:
         with suppress(OSError):
             os.unlink(twistd.get("pidfile") or "")  # noqa: PTH108 - as twistd itself names it
 
-    def fail(line: str) -> None:
-        """Report the error *line* and stop the reactor; the process then ends with exit code 1."""
-        _report(line)
+    def fail(reason: str) -> None:
+        """Report the *reason* and stop the reactor; the process then ends with exit code 1."""
+        _report(reason, options.resolved.settings)
         remove_pidfile()
         # twistd alone would end with 0.
         reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
@@ -124,11 +138,12 @@ def makeService(options: Options) -> IService:
                 super().privilegedStartService()
             except StartError as error:
                 if not twistd.get("nodaemon", False):
+                    _log_explanation(str(error), self.settings)
                     # twistd passes 100 bytes to the parent, which begin with the error's class:
                     # that of Python has a short name.
                     raise OSError(str(error)) from None
                 remove_pidfile()
-                _report(str(error))
+                _report(str(error), self.settings)
                 raise SystemExit(1) from None
 
     for note in options.resolved.notes:

@@ -25,17 +25,20 @@ FLAGS_HEADING = (
 R = TypeVar("R")
 
 
-def click_options(*groups: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def click_options(
+    *groups: str, checks: bool = True
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """
     Decorate the function of a click command so that the command takes the settings of *groups*.
 
     The function gets ``command_line``, the options that were given, for `resolve`.  If *groups*
     contain `CONFIGURATION`, the function also gets ``check_config``: True if the command must only
-    check and show the settings; and the command takes the flags of TensorFlow Serving.  Use it
-    under ``@click.command(cls=SettingsCommand)``.
+    check and show the settings; and the command takes the flags of TensorFlow Serving.  Without
+    *checks* there is no ``check_config``.  Use it under ``@click.command(cls=SettingsCommand)``.
     """
     flags = FLAGS if CONFIGURATION in groups else ()
-    chosen = [option for option in (*OPTIONS, CONFIG, CHECK_CONFIG) if option.group in groups]
+    all_options = (*OPTIONS, CONFIG, CHECK_CONFIG) if checks else (*OPTIONS, CONFIG)
+    chosen = [option for option in all_options if option.group in groups]
 
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)

@@ -1,5 +1,6 @@
-"""The error of a server that cannot start: one line with the reason."""
+"""The error of a server that cannot start: one line with the reason, and what may explain it."""
 
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -23,11 +24,6 @@ BOTH = (SERVE, TWISTD_N)
 
 #: The commands, their options, and a pattern of the one line.
 FAILURES = {
-    "taken port": (
-        BOTH,
-        "--port {taken}",
-        r"cannot listen on tcp:{taken}:interface=127\.0\.0\.1: Address already in use",
-    ),
     "missing model": (
         (TWISTD_N,),
         "--model absent",
@@ -54,14 +50,34 @@ CASES = [
 
 @pytest.mark.parametrize(("command", "options", "reason"), CASES)
 def test_a_failed_start_gives_the_reason_in_one_line(
-    tmp_path: Path, taken: int, command: tuple[str, ...], options: str, reason: str
+    tmp_path: Path, command: tuple[str, ...], options: str, reason: str
 ) -> None:
     """On stderr, without a traceback, and with exit code 1 or 2."""
-    options, reason = (text.replace("{taken}", str(taken)) for text in (options, reason))
     result = run_program([*command, *options.split()], cache_home=tmp_path, folder=tmp_path)
     assert result.returncode in {1, 2}
     (line,) = reasons(result.stderr)
     assert re.search(f"(^|: | critical ){reason}$", line), line
+    assert "Traceback" not in result.stdout
+    assert not (tmp_path / "twistd.pid").exists()
+
+
+@pytest.mark.parametrize("command", BOTH, ids=["serve", "twistd"])
+def test_a_taken_port_is_explained_by_the_process_that_has_it(
+    tmp_path: Path, taken: int, command: tuple[str, ...]
+) -> None:
+    """In one more line, as `tensorferry doctor` states it; the reason comes first."""
+    result = run_program([*command, "--port", str(taken)], cache_home=tmp_path, folder=tmp_path)
+    assert result.returncode == 1
+    reason, explanation = dict.fromkeys(  # twistd -n has each line in its log as well
+        re.sub(r"^\S+ \S+ \[\S+\] |^\S+ \S+ (critical|warn) +", "", line)
+        for line in reasons(result.stderr)
+    )
+    address = f"tcp:{taken}:interface=127.0.0.1: Address already in use"
+    assert reason == f"cannot listen on {address}"
+    assert explanation.startswith(f"listen: {address}: process {os.getpid()} (")
+    assert explanation.endswith(
+        f"kill {os.getpid()} ends that process; or choose another address with --port"
+    )
     assert "Traceback" not in result.stdout
     assert not (tmp_path / "twistd.pid").exists()
 

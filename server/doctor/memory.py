@@ -1,0 +1,60 @@
+"""
+Check that the memory suffices for TensorFlow and the model.
+
+Sizes are bytes.
+"""
+
+from dataclasses import dataclass
+
+from model.execution.memory import available_bytes, memory_limit
+from server.doctor.finding import Finding, fault, megabytes, ok, warning
+from server.doctor.machine import Machine
+from server.repository.memory_check import expected_memory
+
+MEMORY = "memory"
+
+#: What a server with a model of some kilobytes has in memory.  Measured with TensorFlow 2.21:
+#: 590 MB after the import, 660 MB when the server is ready.
+MIN_SERVER_BYTES = 640_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFacts:
+    """The memory that this process may use."""
+
+    limit: int | None  #: of the machine, or of a control group if that is less
+    available: int | None  #: to this process, with what it has already
+
+
+def read_memory(machine: Machine) -> MemoryFacts:
+    """Return the facts about memory."""
+    available = available_bytes(machine.root)
+    return MemoryFacts(
+        memory_limit(machine.root),
+        None if available is None else available + machine.resident_bytes(),
+    )
+
+
+def check_memory(facts: MemoryFacts, model_size: int) -> Finding:
+    """Decide whether a server with a model of *model_size* bytes, 0 if unknown, has memory."""
+    needed = MIN_SERVER_BYTES + expected_memory(model_size, ())
+    what = "TensorFlow and the model need" if model_size else "TensorFlow alone needs"
+    needs = f"{what} about {megabytes(needed)}"
+    if facts.limit is not None and facts.limit < needed:
+        return fault(
+            MEMORY,
+            f"the limit is {megabytes(facts.limit)}, and {needs}",
+            "raise the limit: docker run --memory 2g, Kubernetes resources.limits.memory, systemd "
+            "MemoryMax=2G",
+        )
+    if facts.available is not None and facts.available < needed:
+        return warning(
+            MEMORY,
+            f"{megabytes(facts.available)} are available, and {needs}",
+            "end other programs; ps -e -o pid,rss,comm --sort=-rss lists them by their memory",
+        )
+    if facts.limit is None or facts.available is None:
+        return ok(MEMORY, f"unknown; {needs}")
+    return ok(
+        MEMORY, f"{megabytes(facts.available)} of {megabytes(facts.limit)} available; {needs}"
+    )
