@@ -111,7 +111,7 @@ def test_lines_that_explain_a_failed_start_follow_its_reason(
     explanation.append("listen: process 7 listens\nthere; kill 7")
     reactor.taken.add(8080)
     service = made("--port", "8080", nodaemon=nodaemon)
-    with pytest.raises(SystemExit if nodaemon else StartError):
+    with pytest.raises(SystemExit if nodaemon else OSError):
         service.privilegedStartService()
     line = r"listen: process 7 listens\nthere; kill 7"
     assert log.lines()[-1] == line
