@@ -92,6 +92,22 @@ def test_a_model_that_an_option_names_must_load(monkeypatch: pytest.MonkeyPatch)
         assert str(started[0]) == "no graph"
 
 
+def test_each_load_that_ends_is_counted_by_its_outcome(
+    harness: ReconcilerHarness, log: Log
+) -> None:
+    """A version that was stopped while it was loaded has no outcome."""
+    harness.repository.load_errors["b"] = ModelError("no graph")
+    with harness.stopping():
+        harness.start()
+        put_and_poll(harness)
+        put_and_poll(harness, version=3, stamp="c")
+        assert harness.reconciler.loads == {("pets", "loaded"): 2, ("pets", "failed"): 1}
+        harness.repository.put("pets", 4, "d")
+        harness.clock.advance(POLL_SECONDS)
+    assert harness.reconciler.loads.total() == 3
+    assert log.flush_errors() == ["pets/2 is not served: no graph"]
+
+
 # --- swaps
 
 
