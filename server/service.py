@@ -42,6 +42,10 @@ from server.http.router import Router
 from server.http.site import LimitedSite
 from server.inference import Inference
 from server.lifecycle import Lifecycle, StartError, State
+from server.metrics.event_loop import EventLoopLag
+from server.metrics.gpu import GPUs
+from server.metrics.scrape import Scrapes
+from server.metrics.server_metrics import ServerMetrics
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
 from server.models import Models
@@ -116,6 +120,9 @@ class InferenceService(Service):
         if self._watch is not None:
             self.reconciler.on_read = self._watch.follow
         self.connections = self._connections()
+        self.health = HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names))
+        self.lag = EventLoopLag(self.clock)
+        self._scrapes = self._metrics()
         #: One for all addresses, because it makes one change at a time.
         self._changes = RepositoryChanges(self.reconciler, self.clock)
         token = settings.admin_token_file
@@ -176,6 +183,19 @@ class InferenceService(Service):
             draining=lambda: self.lifecycle.leaving,
         )
 
+    def _metrics(self) -> Scrapes:
+        metrics = ServerMetrics(
+            self.models,
+            self.reconciler,
+            self.lanes,
+            self.pool,
+            self.connections,
+            self.lag,
+            ready=lambda: self.health.ready,
+        )
+        new_thread = self.lanes.new_thread
+        return Scrapes(metrics.read, GPUs(self.clock, new_thread), new_thread)
+
     def _site(self, permit: Permit) -> LimitedSite:
         """Return the site where *permit* decides which requests may change what is served."""
         router = Router(
@@ -184,7 +204,8 @@ class InferenceService(Service):
                 self._changes,
                 self.pool,
                 self.dialect,
-                health=HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names)),
+                health=self.health,
+                scrapes=self._scrapes,
                 permit=permit,
                 clock=self.clock,
                 max_body=self.connections.limits.max_body,
@@ -216,6 +237,7 @@ class InferenceService(Service):
         """Begin to load the model; `GET /readyz` reports when it is ready."""
         super().startService()
         self.heartbeat.start()
+        self.lag.start()
         self._starting = ensureDeferred(self._start())
         self._starting.addErrback(self._start_failed)
 
@@ -269,6 +291,7 @@ class InferenceService(Service):
             if not self.start_has_failed:
                 _log.info("stopped; every accepted request was answered")
         self.heartbeat.stop()
+        self.lag.stop()
         self.lifecycle.move(State.STOPPED)
 
     async def _withdrawn(self) -> None:
@@ -296,6 +319,7 @@ class InferenceService(Service):
             self._watch.stop()
         await self.reconciler.stop()
         await stop_serving(self.reconciler.hosts, self.lanes, self.pool)
+        await self._scrapes.stop()
 
     def abort(self) -> None:
         """Drop the requests that are not answered yet, and stop at once."""
