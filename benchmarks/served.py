@@ -146,6 +146,19 @@ def sleeping(folder: Path, latency: Path, *options: str) -> Iterator[tuple[int, 
 
 
 @contextmanager
+def switching(folder: Path) -> Iterator[tuple[int, str]]:
+    """
+    Context manager: start `benchmarks.accounting serve`, yield its process id and URL, then end it.
+
+    The server is ready at the yield.
+    """
+    port = free_port()
+    given = ("serve", "--port", str(port))
+    with _running("benchmarks.accounting", folder, lambda: is_ready(port), {}, *given) as pid:
+        yield pid, f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
 def serving_models(
     root: Path,
     folder: Path,

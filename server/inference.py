@@ -24,7 +24,7 @@ from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.metrics.histogram import DURATION_BOUNDS, HistogramBuffer
 from server.request_counts import RequestCounts
 from server.served_model import ServedModel
-from server.statistics import Statistics
+from server.statistics import Statistics, run_span
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -173,6 +173,23 @@ class Inference:
                 self.submit, self._not_decoded, callbackArgs=(call.options, timing)
             )
         return answer.addCallback(self._finish, call, timing)
+
+    def observe(self, timing: Timing, received: float) -> None:
+        """
+        Observe the phases of a request, which is answered now.
+
+        *timing* is that of its calls; its head was *received* then, in seconds of the clock.
+        """
+        trace = timing.trace
+        self.phases.observe(
+            (
+                timing.decode or 0.0,
+                trace.queued or 0.0,
+                run_span(trace.runs),
+                timing.encode or 0.0,
+                self._seconds() - received,
+            )
+        )
 
     def submit(
         self, feed: Feed, options: RequestOptions = NO_DEADLINE, timing: Timing | None = None

@@ -94,7 +94,6 @@ def test_an_idle_model_admits_a_request_that_is_expected_to_be_late() -> None:
 def test_each_request_that_ends_before_it_is_submitted_is_recorded_once() -> None:
     """With its cause or its stage, whether its head or a decode thread ends it."""
     busy = Busy()
-    totals = busy.model.recorder.totals
     busy.queue_rows(5)
     with pytest.raises(Overloaded):
         busy.admission.admit(RequestOptions(since=64.0, timeout=0.001))
@@ -111,6 +110,7 @@ def test_each_request_that_ends_before_it_is_submitted_is_recorded_once() -> Non
     busy.model.batcher.drain()
     with pytest.raises(ShuttingDown):
         busy.admission.admit(RequestOptions(since=66.0, timeout=1.0))
+    totals = busy.model.recorder.totals
     assert totals.refused_by_cause == {"late": 1, "closed": 1}
     assert totals.expired_by_stage == {"decode": 2}
     assert totals.cancelled_by_stage == {"decode": 1}

@@ -7,6 +7,7 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from model.signature import STRING, Arrays
+from server.api.request_end import stage_of
 from server.call import MAX_BYTES_FINISHED_AT_ONCE, Call, Outputs, Timing
 from tests.fakes.inference import InferenceFixture, feed, tensor_call
 from tests.fakes.threads import kinds, outcomes
@@ -68,13 +69,15 @@ def test_a_result_that_is_cancelled_while_it_is_finished_is_dropped(begun: bool)
     fixture = InferenceFixture()
     finished: list[None] = []
     call = Call(partial(feed, 7), lambda _: finished.append(None), at_once=True)
-    answer = fixture.inference.run(call)
+    timing = Timing()
+    answer = fixture.inference.run(call, timing)
     fired = outcomes(answer)
+    assert stage_of(timing) == "run"
     fixture.lane.give(large())
     if begun:
         fixture.threads.step()
     answer.cancel()
-    assert kinds(fired) == [CancelledError]
+    assert (kinds(fired), stage_of(timing)) == ([CancelledError], "encode")
     if not begun:
         fixture.threads.step()
     else:

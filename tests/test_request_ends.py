@@ -112,10 +112,11 @@ def behind(steps: Steps) -> Steps:
     return both
 
 
-def running(then: Steps) -> Steps:
-    """Return the steps to decode what was sent, followed by *then*."""
+def running(then: Steps, after: Steps = lambda _: None) -> Steps:
+    """Return the steps *after*, to decode what was sent, and *then*; the model does not run."""
 
     def steps(server: Server) -> None:
+        after(server)
         server.turn(model=False)
         then(server)
 
@@ -269,6 +270,10 @@ CASES: dict[str, tuple[Steps, list[int], list[str]]] = {
     "cancelled in receive": (part(hang_up), [], ["cancelled receive"]),
     "cancelled in decode": (posted(then=hang_up), [], ["cancelled decode"]),
     "cancelled in queue": (behind(posted(then=running(hang_up))), [], ["cancelled queue"]),
+    "images cancelled in queue": (
+        behind(running(hang_up, after=post("/", images(IMAGE, IMAGE), Content_Type=FORM))),
+        [], ["cancelled queue"],
+    ),
     "cancelled in run": (posted(then=running(hang_up)), [], ["cancelled run"]),
     "aborted in receive": (part(abort), [], ["cancelled receive"]),
     "aborted in run": (posted(then=running(abort)), [503], ["failed stopping"]),

@@ -17,7 +17,6 @@ from server.call import Timing
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference
 from server.request_counts import ANSWERED
-from server.statistics import run_span
 
 #: Batches that an answer lists: a request of many rows may be split over any number of batches, and
 #: clients and proxies refuse a head that is too long.
@@ -78,21 +77,13 @@ class InferenceAPI:
     def _answer(
         self, answer: HTTPResponse, request: HTTPRequest, admitted: Admitted, timing: Timing
     ) -> HTTPResponse:
-        inference, trace = admitted.inference, timing.trace
         if answer.error is not None:
             admitted.counted.end(end_of(answer.error, timing))
         else:
             admitted.counted.end(ANSWERED)
-            inference.phases.observe(
-                (
-                    timing.decode or 0.0,
-                    trace.queued or 0.0,
-                    run_span(trace.runs),
-                    timing.encode or 0.0,
-                    self._seconds() - request.received,
-                )
-            )
-        fields = {**model_header(inference), **server_timing(timing), **answer.headers}
+            admitted.inference.observe(timing, request.received)
+        headers = model_header(admitted.inference)
+        fields = {**headers, **server_timing(timing), **answer.headers}
         return HTTPResponse(answer.status, answer.body, fields, answer.content_type)
 
     def _refuse(
