@@ -9,7 +9,7 @@ callbacks run or l(b) is fitted.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import partial
 from math import inf
 from typing import Generic, cast
@@ -146,6 +146,11 @@ class Batcher(Generic[Item, Result]):
     def hung(self) -> bool:
         """Whether a lane is not used because its run was given up and has not ended."""
         return self._lanes.hung > 0
+
+    @property
+    def waiting(self) -> Collection[Queue[Item, Result]]:
+        """The queues in which requests wait."""
+        return self._pending.queues.keys()
 
     def drain(self, share: Share | None = None) -> Deferred[None]:
         """

@@ -99,6 +99,21 @@ class Admission:
         ahead = self.rows_ahead(self._share)
         return max(decoding, admission.expected_wait(now, queue, ahead=ahead))
 
+    def expected_launch(self) -> float:
+        """
+        Return the expected seconds until a request that arrives now is launched.
+
+        The request has one row of the default signature; if that takes images, it waits for a
+        decode thread first.  The parts are those of `expected_wait`, without the learned margins.
+        """
+        model, share = self._model, self._share
+        decoding = 0.0
+        if model.image_input is not None:
+            decoding = self.decoding.thread_wait(self._pool.pending_before(share))
+        admission, now = model.batcher.admission, self._seconds()
+        ahead = self.rows_ahead(share)
+        return max(decoding, admission.expected_launch(now, model.default_queue, ahead))
+
     def share_of(self, options: RequestOptions) -> Share:
         """Return the share of the decode threads for a call with *options*."""
         return self._share if options.calls == 1 else self.several

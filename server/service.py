@@ -43,6 +43,10 @@ from server.http.router import Router
 from server.http.site import LimitedSite
 from server.inference import Inference
 from server.lifecycle import Lifecycle, StartError, State
+from server.metrics.event_loop import EventLoopLag
+from server.metrics.gpu import GPUs
+from server.metrics.scrape import Scrapes
+from server.metrics.server_metrics import ServerMetrics
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
 from server.models import Models
@@ -123,6 +127,9 @@ class InferenceService(Service):
             write_access if settings.access_log else None, settings.slow_request, self.clock
         )
         self.connections = self._connections()
+        self.health = HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names))
+        self.lag = EventLoopLag(self.clock)
+        self._scrapes = self._metrics()
         #: One for all addresses, because it makes one change at a time.
         self._changes = RepositoryChanges(self.reconciler, self.clock)
         token = settings.admin_token_file
@@ -183,6 +190,19 @@ class InferenceService(Service):
             draining=lambda: self.lifecycle.leaving,
         )
 
+    def _metrics(self) -> Scrapes:
+        metrics = ServerMetrics(
+            self.models,
+            self.reconciler,
+            self.lanes,
+            self.pool,
+            self.connections,
+            self.lag,
+            ready=lambda: self.health.ready,
+        )
+        new_thread = self.lanes.new_thread
+        return Scrapes(metrics.read, GPUs(self.clock, new_thread), new_thread)
+
     def _site(self, permit: Permit) -> LimitedSite:
         """Return the site where *permit* decides which requests may change what is served."""
         router = Router(
@@ -191,7 +211,8 @@ class InferenceService(Service):
                 self._changes,
                 self.pool,
                 self.dialect,
-                health=HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names)),
+                health=self.health,
+                scrapes=self._scrapes,
                 permit=permit,
                 clock=self.clock,
                 max_body=self.connections.limits.max_body,
@@ -223,6 +244,7 @@ class InferenceService(Service):
         """Begin to load the model; `GET /readyz` reports when it is ready."""
         super().startService()
         self.heartbeat.start()
+        self.lag.start()
         self._starting = ensureDeferred(self._start())
         self._starting.addErrback(self._start_failed)
 
@@ -277,6 +299,7 @@ class InferenceService(Service):
                 _log.info("stopped; every accepted request was answered")
         self.heartbeat.stop()
         self.request_log.stop()
+        self.lag.stop()
         self.lifecycle.move(State.STOPPED)
 
     async def _withdrawn(self) -> None:
@@ -304,6 +327,7 @@ class InferenceService(Service):
             self._watch.stop()
         await self.reconciler.stop()
         await stop_serving(self.reconciler.hosts, self.lanes, self.pool)
+        await self._scrapes.stop()
 
     def abort(self) -> None:
         """Drop the requests that are not answered yet, and stop at once."""

@@ -62,6 +62,29 @@ def test_the_expected_wait_is_what_admission_compares(rows: int, images: int) ->
         busy.admission.admit(RequestOptions(since=64.0, timeout=wait * 0.999))
 
 
+@pytest.mark.parametrize(
+    ("rows", "images", "seconds"),
+    [
+        (0, 0, 0.0),
+        (1, 0, 1.0),  # the run under way
+        (5, 0, 1.0 + 4.0),  # and those that wait, each alone, since no other size is measured
+        (5, 1, 1.0 + 4.0 + 1.0),  # the image before it is a row, too
+        (0, 3, 3 * 2.0),  # for the decode thread
+    ],
+)
+def test_the_expected_launch_has_no_margin(rows: int, images: int, seconds: float) -> None:
+    """The longer of the waits for a decode thread and for a lane; reading changes nothing."""
+    busy = Busy()
+    busy.admission.decoding.observe(2.0)
+    busy.admission.decoding.observe_missed(1.0)
+    busy.model.default_queue.admission_margin.missed(1.0, 1.0)
+    busy.queue_rows(rows)
+    for _ in range(images):
+        outcomes(classify(busy.inference, IMAGE, 1))
+    assert busy.admission.expected_launch() == pytest.approx(seconds)
+    assert busy.admission.expected_launch() == pytest.approx(seconds)
+
+
 def test_an_idle_model_admits_a_request_that_is_expected_to_be_late() -> None:
     """No wrong estimate can refuse everything for good."""
     idle = Busy()

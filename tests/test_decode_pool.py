@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from model.execution.decode_pool import DecodePool, PoolNotRunning, default_threads
+from model.execution.decode_pool import DecodePool, PoolNotRunning, PoolReport, default_threads
 from tests.fakes.decode_pool import SteppedPool
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 
@@ -276,6 +277,34 @@ def test_every_deferred_fires_exactly_once(story: list[tuple[str, int]]) -> None
     assert {number for number, once in enumerate(fired) if once == [None]} <= set(ran)
     refused = {number for number, once in enumerate(fired) if kinds(once) == [PoolNotRunning]}
     assert not refused & set(ran)
+
+
+def test_the_report_shows_which_jobs_hold_the_pool_up() -> None:
+    """A job runs until it ends; it waits until a thread begins it, or until it is cancelled."""
+    clock, threads, calls = Clock(), ManualThreads(), Calls()
+    pool = DecodePool(calls, 1, pool=threads, clock=clock.seconds)
+    pool.start()
+    seen: list[PoolReport] = []
+
+    def look() -> None:
+        clock.advance(2.0)
+        seen.append(pool.report())
+
+    assert pool.report() == PoolReport(0, 0, 0.0, 0.0, ended=0)
+    pool.run(look)
+    clock.advance(1.0)
+    oldest = pool.run(look)
+    oldest.addErrback(lambda _: None)
+    clock.advance(4.0)
+    pool.run(look)
+    threads.step()
+    assert seen == [PoolReport(busy=1, waiting=2, oldest_waiting=6.0, longest_running=2.0, ended=0)]
+    assert pool.report() == PoolReport(0, 2, 6.0, 0.0, ended=1)
+    oldest.cancel()
+    assert pool.report() == PoolReport(0, 1, 2.0, 0.0, ended=1)
+    threads.step()
+    threads.step()
+    assert pool.report() == PoolReport(0, 0, 0.0, 0.0, ended=2)
 
 
 # --- real threads

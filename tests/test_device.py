@@ -234,13 +234,13 @@ UNSEEN = {
     "no driver": Unseen("the driver's library libcuda.so.1 cannot be loaded", driver_loads=False),
     "no libraries": Unseen(
         "its libraries for CUDA 12.5.1 and cuDNN 9 cannot be loaded "
-        "(pip install 'tensorflow[and-cuda]' installs them)",
+        "(pip install 'tensorflow[and-cuda]' nvidia-ml-py installs them)",
         FakeTensorFlow(build_info={"cuda_version": "12.5.1", "cudnn_version": "9"}),
         visible="0",
     ),
     "no libraries, nor which": Unseen(
         "its libraries for CUDA ? and cuDNN ? cannot be loaded "
-        "(pip install 'tensorflow[and-cuda]' installs them)"
+        "(pip install 'tensorflow[and-cuda]' nvidia-ml-py installs them)"
     ),
 }
 

@@ -75,6 +75,27 @@ def test_a_lane_measures_the_seconds_of_a_run_alone() -> None:
         assert lane.seconds == 4.0 + rows
 
 
+def test_a_lane_counts_the_seconds_of_its_runs_and_of_the_run_under_way() -> None:
+    """The time between runs does not count; the count never falls, whatever the clock does."""
+    clock, counted = Clock(), []
+    stepped = started_thread(seconds=clock.seconds)
+
+    def spend(_: int) -> None:
+        clock.advance(2.0)
+        counted.append(lane.busy_seconds)
+        clock.advance(2.0)
+
+    lane = Lane(stepped.thread)
+    model = loaded(FakeRunner(spend=spend))
+    for _ in range(2):
+        lane.run_now([whole(model, 1)])
+        clock.advance(16.0)
+        counted.append(lane.busy_seconds)
+    assert counted == [2.0, 4.0, 6.0, 8.0]
+    clock.advance(-50.0)
+    assert lane.busy_seconds == 8.0
+
+
 def test_nothing_happens_on_the_reactor_thread() -> None:
     """
     The copy and the run wait for a step of the model thread, the results for the reactor, which is

@@ -12,6 +12,7 @@ from model.execution.warmup import WARMUP_WEIGHT
 from model.repository.model_places import RepositoryUnavailable
 from model.repository.serving_toml import ServingFacts
 from model.repository.snapshot import ModelOnDisk
+from server.metrics.model_metrics import versions_in_memory
 from server.models import ModelNotReady, UnknownModel
 from server.repository.polling import NOTICE_SECONDS, POLL_SECONDS
 from tests.fakes.reconciler import ReconcilerHarness, latest, listed
@@ -92,6 +93,22 @@ def test_a_model_that_an_option_names_must_load(monkeypatch: pytest.MonkeyPatch)
         assert str(started[0]) == "no graph"
 
 
+def test_each_load_that_ends_is_counted_by_its_outcome(
+    harness: ReconcilerHarness, log: Log
+) -> None:
+    """A version that was stopped while it was loaded has no outcome."""
+    harness.repository.load_errors["b"] = ModelError("no graph")
+    with harness.stopping():
+        harness.start()
+        put_and_poll(harness)
+        put_and_poll(harness, version=3, stamp="c")
+        assert harness.reconciler.loads == {("pets", "loaded"): 2, ("pets", "failed"): 1}
+        harness.repository.put("pets", 4, "d")
+        harness.clock.advance(POLL_SECONDS)
+    assert harness.reconciler.loads.total() == 3
+    assert log.flush_errors() == ["pets/2 is not served: no graph"]
+
+
 # --- swaps
 
 
@@ -119,6 +136,33 @@ def test_a_new_version_takes_the_requests_without_a_failed_one(harness: Reconcil
             harness.ask(version="1")
 
 
+def step_without_first_decoding(harness: ReconcilerHarness) -> None:
+    """Let all threads work, but leave the first image that waits to be decoded."""
+    harness.calls.drain()
+    if len(harness.decoders.queue) > 1:
+        harness.decoders.queue.rotate(-1)
+        harness.decoders.step()
+        harness.decoders.queue.rotate(1)
+    harness.threads.step()
+
+
+def test_while_files_are_replaced_the_metrics_have_their_version_once(
+    harness: ReconcilerHarness,
+) -> None:
+    """The files that serve, although the old ones have a request to answer."""
+    with harness.stopping():
+        harness.start()
+        old = harness.models.find("pets")
+        harness.ask()
+        harness.repository.put("pets", 1, "b")
+        harness.clock.advance(POLL_SECONDS)
+        while harness.models.find("pets") is old:
+            assert versions_in_memory(harness.reconciler) == [old]
+            step_without_first_decoding(harness)
+        assert len(harness.reconciler.hosts) == 2
+        assert versions_in_memory(harness.reconciler) == [harness.models.find("pets")]
+
+
 def test_an_old_version_is_closed_when_its_last_request_is_answered(
     harness: ReconcilerHarness,
 ) -> None:
@@ -130,13 +174,7 @@ def test_an_old_version_is_closed_when_its_last_request_is_answered(
         harness.repository.put("pets", 2, "b")
         harness.clock.advance(POLL_SECONDS)
         while harness.served() == "1":
-            harness.calls.drain()
-            # The first job is the old request's, which is not decoded yet.
-            if len(harness.decoders.queue) > 1:
-                harness.decoders.queue.rotate(-1)
-                harness.decoders.step()
-                harness.decoders.queue.rotate(1)
-            harness.threads.step()
+            step_without_first_decoding(harness)
         assert retired.retired
         assert (old, harness.closed()["a"]) == ([], 0)
         harness.turn()

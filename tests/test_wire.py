@@ -1,6 +1,7 @@
 """Bytes in, bytes out, and what becomes of the connection: server/http/, by any front end."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -67,8 +68,14 @@ def summary(answer: Answer) -> str:
 
 
 def check_answers(server: WireServer, client: Client, expected: Sequence[str]) -> None:
-    """Compare what *client* has received, and the entries of the access log, with *expected*."""
+    """
+    Compare what *client* has received, and the entries of the access log, with *expected*.
+
+    Each answer is counted.
+    """
     answers = client.answers
+    statuses = Counter(answer.status for answer in answers if answer.status != 100)
+    assert server.connections.answers == statuses
     assert len(answers) == len(expected), [summary(answer) for answer in answers]
     entries = iter(server.entries)
     for answer, text in zip(answers, expected, strict=True):
@@ -152,6 +159,7 @@ def test_a_client_receives_its_answers(
             server = WireServer(front_end)
         server.later = later or calls
         server.entries.clear()
+        server.connections.answers.clear()
         client = server.connect(kind=kind)
         client_steps = list(steps)
         expected = answers.split(" | ") if answers else []

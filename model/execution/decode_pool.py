@@ -93,6 +93,19 @@ class _Job:
     call: Callable[[], object]
     deferred: Deferred[object]
     on_duration: Callable[[float], object] | None
+    queued: float  #: when it began to wait
+    began: float = 0.0  #: when a thread began it
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReport:
+    """The state of a decode pool at one time; ages are seconds, and 0.0 if there is no such job."""
+
+    busy: int  #: threads that run a job
+    waiting: int  #: jobs
+    oldest_waiting: float  #: the age of the job that has waited longest
+    longest_running: float  #: the age of the job that has run longest
+    ended: int  #: jobs that have run since the start, failed or not
 
 
 class DecodePool:
@@ -114,14 +127,17 @@ class DecodePool:
         """
         *call_from_thread* is the reactor's ``callFromThread``; *threads* is the number of decode
         threads, `default_threads()` by default; *pool*, if given, must have that number of threads;
-        *clock* returns seconds, and is called on the decode threads.
+        *clock* returns seconds, and is called on any thread.
         """
         self.threads = default_threads() if threads is None else threads
         self._pool = pool or ThreadPool(self.threads, self.threads, name="decode")
         self._call_from_thread = call_from_thread
         self._clock = clock
         self._state = _State.NEW
-        self._lock = threading.Lock()  # guards the lines, the charges, _least and _turn
+        # Guards the lines, the charges, _least, _turn, _busy and _ended.
+        self._lock = threading.Lock()
+        self._busy: dict[_Job, None] = {}  # the jobs that run on a thread, in order of their begin
+        self._ended = 0
         self._lines: dict[Share, _Line] = {}
         # The seconds of the jobs of each account, divided by its weight.
         self._charged: dict[Account, float] = {}
@@ -170,6 +186,20 @@ class DecodePool:
         before += sum(min(jobs, ceil(turns * it.weight)) for it, jobs in others.items())
         return before + self.running
 
+    def report(self) -> PoolReport:
+        """Return the state of the pool; waits for no job."""
+        with self._lock:
+            now = self._clock()
+            first = [next(iter(it.waiting)).queued for it in self._lines.values() if it.waiting]
+            began = [job.began for job in self._busy]
+            return PoolReport(
+                busy=len(began),
+                waiting=self.waiting,
+                oldest_waiting=now - min(first, default=now),
+                longest_running=now - min(began, default=now),
+                ended=self._ended,
+            )
+
     def alive(self) -> bool:
         """Return whether the pool accepts jobs, and all its threads are alive."""
         return self._state is _State.RUNNING and all(
@@ -206,7 +236,7 @@ class DecodePool:
             self._withdraw(job)
 
         line = self._lines.get(share) or self._new_line(share)
-        job = _Job(line, partial(function, *args), Deferred(cancel), on_duration)
+        job = _Job(line, partial(function, *args), Deferred(cancel), on_duration, self._clock())
         with self._lock:
             line.waiting[job] = None
         self._pool.callInThread(self._run_next)
@@ -271,6 +301,8 @@ class DecodePool:
             job = next(iter(line.waiting))
             del line.waiting[job]
             line.running += 1
+            job.began = self._clock()
+            self._busy[job] = None
             return job
 
     def _charge_of(self, account: Account) -> float:
@@ -286,13 +318,14 @@ class DecodePool:
         job = self._next_job()
         if job is None:
             return
-        began = self._clock()
         try:
             result = job.call()
         except BaseException:  # noqa: BLE001 - the Deferred must fire after any error
             result = Failure()
-        seconds = self._clock() - began
+        seconds = self._clock() - job.began
         with self._lock:
+            del self._busy[job]
+            self._ended += 1
             account = job.line.share.account
             # From where its turn began: it does not pay for the turns of others since then.
             self._charged[account] = self._charged.get(account, self._least) + (

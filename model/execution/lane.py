@@ -32,6 +32,10 @@ class Lane:
         #: Number of batches that were run, and of rows in them; failed batches count, too.
         self.runs = 0
         self.rows = 0
+        # One value, so that the reactor thread never reads the parts of two moments: the seconds
+        # of the runs that have ended, and when the run under way began, if there is one.
+        self._used: tuple[float, float | None] = (0.0, None)
+        self._last_busy = 0.0
 
     def run(self, pieces: Sequence[Piece[Feed]]) -> "Deferred[Sequence[Arrays]]":
         """
@@ -48,13 +52,31 @@ class Lane:
         """Drop what is kept of *model*, on the model thread, after the runs that are queued."""
         self.thread.call(lambda: self._staging.forget(model)).addErrback(lambda _: None)
 
+    @property
+    def busy_seconds(self) -> float:
+        """
+        The seconds for which this lane has run batches, with the run that is under way.
+
+        Never falls.  Read on the reactor thread.
+        """
+        now = self.thread.seconds()
+        seconds, began = self._used
+        if began is not None:
+            seconds += max(0.0, now - began)
+        # The run may have ended between its last moment and the change of `_used`.
+        self._last_busy = max(self._last_busy, seconds)
+        return self._last_busy
+
     def run_now(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
         """Run *pieces* as `run` does, but on the calling thread: this lane's model thread."""
         began = self.thread.seconds()
+        used, _ = self._used
+        self._used = used, began
         try:
             return self._run(pieces)
         finally:
             self.seconds = self.thread.seconds() - began
+            self._used = used + self.seconds, None
 
     def _run(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
         self.runs += 1

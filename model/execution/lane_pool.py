@@ -55,6 +55,11 @@ class LanePool:
         """Whether a run has exceeded its timeout and not ended."""
         return self._batcher is not None and self._batcher.hung
 
+    @property
+    def hung_lanes(self) -> int:
+        """The number of lanes whose run has exceeded its timeout and not ended."""
+        return 0 if self._batcher is None else self._batcher.stats().hung
+
     def forget(self, model: LoadedModel) -> None:
         """Drop what the lanes keep of *model*, whose runs have ended."""
         for lane in self.lanes:

@@ -150,3 +150,8 @@ class ModelThread:
         self.alive = False
         if self._stopped is not None:
             self._stopped.callback(None)
+
+
+async def call_on(thread: ModelThread | None, function: Callable[[], T]) -> T:
+    """Return what *function* returns on *thread*; without one, on the calling thread."""
+    return function() if thread is None else await thread.call(function)

@@ -10,10 +10,12 @@ from server.api.dialect import Dialect
 from server.api.health import HealthAPI
 from server.api.inference_api import InferenceAPI
 from server.api.kserve.kserve_api import KServeAPI
+from server.api.metrics_api import MetricsAPI
 from server.api.models_api import ModelsAPI, Permit
 from server.api.status import StatusAPI
 from server.api.tfserving.api import TFServingAPI
 from server.http.messages import Route
+from server.metrics.scrape import Scrapes
 from server.models import Models
 from server.repository.changes import RepositoryChanges
 
@@ -25,6 +27,7 @@ def route_table(
     dialect: Dialect,
     *,
     health: HealthAPI,
+    scrapes: Scrapes,
     permit: Permit,
     clock: IReactorTime,
     max_body: int,
@@ -48,4 +51,5 @@ def route_table(
         Route("GET", "/readyz", health.readyz),
         Route("GET", "/status", StatusAPI(models.any).status),
         Route("GET", "/debug/batcher", DebugAPI(models.any).batcher),
+        Route("GET", "/metrics", MetricsAPI(scrapes).metrics),
     )

@@ -96,6 +96,8 @@ class Connections:
         self.open: set[Connection] = set()
         #: Connections accepted so far.
         self.accepted = 0
+        #: Answers so far, by status.
+        self.answers: dict[int, int] = {}
         self._waiting_for_quiet: list[Deferred[None]] = []
 
     def accept(self, receiver: Receiver) -> "Connection":
@@ -104,6 +106,10 @@ class Connections:
         self.accepted += 1
         self.open.add(connection)
         return connection
+
+    def answered(self, status: int) -> None:
+        """Count an answer, early or not; called once for each, when it has been written."""
+        self.answers[status] = self.answers.get(status, 0) + 1
 
     def log(self, access: Access) -> None:
         """Write *access* to the access log; an error is logged, and the answer is still sent."""
@@ -242,6 +248,7 @@ class Connection:
         fields = {"X-Request-Id": request_id, "Date": current_http_date()}
         self._receiver.transport.write(encode_response(answer, fields))
         log_faults(answer.faults, request_id, access.trace, access.model)
+        self._all.answered(answer.status)
         self._all.log(access)
         self._all.check_quiet()
 
@@ -253,6 +260,7 @@ class Connection:
         fields = {"X-Request-Id": request_id, "Date": current_http_date(), "Connection": "close"}
         self._close_after_linger(encode_response(answer, fields))
         log_faults(answer.faults, request_id, access.trace, access.model)
+        self._all.answered(answer.status)
         self._all.log(access)
         self._all.check_quiet()
 

@@ -38,6 +38,7 @@ class LimitedSite(Site):
         self.router = router or Router(())
 
     def log(self, request: http.Request) -> None:
-        """Write the answer to *request* to the access log."""
+        """Count the answer to *request*, and write it to the access log."""
+        self.connections.answered(request.code)
         if self.connections.access_log is not None:  # collecting an entry costs time
             self.connections.log(cast("LimitedRequest", request).access())

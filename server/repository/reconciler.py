@@ -7,8 +7,9 @@ takes effect at once.  Everything here runs on the reactor thread, except readin
 computing hashes and loading.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -18,7 +19,7 @@ from twisted.python.failure import Failure
 from batcher.share import Account
 from model.errors import ModelError
 from model.execution.memory import available_bytes, resident_bytes
-from model.execution.thread import ModelThread
+from model.execution.thread import ModelThread, call_on
 from model.repository.snapshot import ModelOnDisk, Snapshot, VersionOnDisk
 from model.repository.version_policy import (
     Action,
@@ -40,8 +41,6 @@ from server.repository.polling import NOTICE_SECONDS, POLL_SECONDS, seconds_to_n
 from server.repository.repositories import Repository
 
 _log = Logger()
-
-T = TypeVar("T")
 
 #: Returns the host, not started, of a version of a model; True: other models take requests.
 MakeHost = Callable[[ModelOnDisk, VersionOnDisk, bool], ModelHost]
@@ -73,6 +72,8 @@ class Reconciler:
         self.repository = repository
         self.disk: Snapshot = {}
         self.held: dict[Revision, Loaded] = {}
+        #: The loads that have ended, by the name of the model and "loaded" or "failed".
+        self.loads: Counter[tuple[str, str]] = Counter()
         self._accounts: dict[str, Account] = {}  # by the names of the models on disk
         #: Called after each read with the names of the models; with None if it has failed.
         self.on_read: Callable[[Collection[str] | None], object] = lambda _: None
@@ -126,7 +127,7 @@ class Reconciler:
         Raises the errors of *edit*; a `ModelError` without the path of the repository.
         """
         try:
-            await _on_thread(self._thread, edit)
+            await call_on(self._thread, edit)
         except ModelError as error:
             raise ModelError(self.repository.relative(str(error))) from error
         await self.refresh()
@@ -161,7 +162,7 @@ class Reconciler:
         """*checked*: a check has ended, so that this read has its result."""
         self._noticed = False
         try:
-            self.disk = await _on_thread(self._thread, self.repository.read)
+            self.disk = await call_on(self._thread, self.repository.read)
         except ModelError as error:
             if str(error) != self._problem:
                 _log.warn("{error}; what is served stays", error=error)
@@ -295,7 +296,7 @@ class Reconciler:
     async def _check(self, version: VersionOnDisk) -> None:
         """Compute the hashes of *version*, while the disk is read as before."""
         try:
-            await _on_thread(self._hashing, lambda: self.repository.check(version))
+            await call_on(self._hashing, lambda: self.repository.check(version))
         except BaseException:
             self._checking = False
             raise
@@ -320,6 +321,7 @@ class Reconciler:
         else:
             loaded.memory = max(0, resident_bytes() - before)
             loaded.stage = Stage.LOADED
+            self.loads[inference.model.name, "loaded"] += 1
             return
         finally:
             if long_load.active():
@@ -347,6 +349,7 @@ class Reconciler:
         """Free what was loaded."""
         if self._stopping:
             return  # the stop frees it
+        self.loads[loaded.revision.name, "failed"] += 1
         loaded.serving_stamp = loaded.model.serving_stamp
         await loaded.host.unload()
         loaded.stage = Stage.FAILED
@@ -393,8 +396,3 @@ class Reconciler:
             if line != self._last_progress:
                 self._last_progress = line
                 self._on_progress(line)
-
-
-async def _on_thread(thread: ModelThread | None, call: Callable[[], T]) -> T:
-    """Return what *call* returns on *thread*; without one, on this thread."""
-    return call() if thread is None else await thread.call(call)

@@ -149,7 +149,7 @@ _IGNORED = {
     "saved_model_tags": "the graph with the tag serve is loaded",
     "enable_model_warmup": _WARMUP,
     "num_request_iterations_for_warmup": _WARMUP,
-    "monitoring_config_file": "GET /status and /debug/batcher report",
+    "monitoring_config_file": "GET /metrics reports, without a setting",
     "remove_unused_fields_from_bundle_metagraph": "it does not affect answers",
     "prefer_tflite_model": _TFLITE,
     "num_tflite_pools": _TFLITE,

@@ -20,7 +20,7 @@ import pytest
 _UNREACHABLE = re.compile(
     r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|NameResolutionError"
     r"|Could not resolve|Could not connect|Temporary failure|Network is unreachable"
-    r"|from versions: none|require a different python version"
+    r"|from versions: none|require a different python version|Unable to locate package"
 )
 
 #: The most seconds for one command that downloads.

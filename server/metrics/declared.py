@@ -1,0 +1,192 @@
+"""
+Declare every metric of the server: its name, type, labels and meaning.
+
+Pure data.  docs/metrics.md has the same table, which a test compares.  The metrics ``process_*``
+and ``python_gc_*`` are those of prometheus_client.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """The types of metrics, by the names that Prometheus uses."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
+    """One metric, equal to itself alone; the name of a time ends with the unit, seconds."""
+
+    name: str
+    kind: Kind
+    help: str  #: what it means, with the unit; plain text in one line
+    labels: tuple[str, ...] = ()
+
+
+def _counter(name: str, text: str, *labels: str) -> Metric:
+    return Metric(f"tensorferry_{name}", Kind.COUNTER, text, labels)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Metric:
+    return Metric(f"tensorferry_{name}", Kind.GAUGE, text, labels)
+
+
+def _histogram(name: str, text: str, *labels: str) -> Metric:
+    return Metric(f"tensorferry_{name}", Kind.HISTOGRAM, text, labels)
+
+
+# Requests.
+
+REQUESTS = _counter(
+    "requests_total", "Requests for inference whose head named this model.", "model"
+)
+REQUESTS_ENDED = _counter(
+    "requests_ended_total",
+    "Requests for inference that have ended, by outcome (answered, refused, cancelled, expired, "
+    "failed) and its cause or stage.",
+    "model",
+    "outcome",
+    "cause",
+)
+REQUESTS_IN_PROGRESS = _gauge(
+    "requests_in_progress", "Requests for inference that have not ended.", "model"
+)
+REQUEST_PHASE = _histogram(
+    "request_phase_seconds",
+    "Seconds of each phase of an answered request: decode, queue, run, encode, and whole, from its "
+    "head until its answer is ready.",
+    "model",
+    "version",
+    "phase",
+)
+
+# Batches.
+
+BATCH_ROWS = _histogram("batch_rows", "Rows of each launched batch.", "model", "version")
+LAUNCHES = _counter(
+    "launches_total",
+    "Batches launched, retries included, by the reason of the launch.",
+    "model",
+    "version",
+    "reason",
+)
+RUN_SECONDS = _counter(
+    "run_seconds_total",
+    "Seconds of lane time that the runs of batches took, dispatch overhead included.",
+    "model",
+    "version",
+)
+DISPATCH_SECONDS = _counter(
+    "dispatch_seconds_total",
+    "Seconds of run_seconds_total that the lane did not spend in the run itself.",
+    "model",
+    "version",
+)
+ROWS = _counter(
+    "rows_total",
+    "Rows that have ended, by outcome (answered, failed, refused, expired, cancelled) and its "
+    "cause or stage.",
+    "model",
+    "version",
+    "outcome",
+    "stage",
+)
+ROWS_RUN = _counter("rows_run_total", "Rows in launched batches.", "model", "version")
+
+# Queues.
+
+QUEUE_ROWS = _gauge("queue_rows", "Rows that wait in the queues of a version.", "model", "version")
+QUEUE_OLDEST = _gauge(
+    "queue_oldest_seconds",
+    "Seconds for which the oldest request in the queues of a version has waited; 0 if none waits.",
+    "model",
+    "version",
+)
+EXPECTED_WAIT = _gauge(
+    "expected_wait_seconds",
+    "Expected seconds until a request of one row that arrived now would be launched; +Inf while "
+    "all lanes hang.",
+    "model",
+    "version",
+)
+LARGEST_BATCH = _gauge(
+    "largest_batch_rows", "Rows of the largest batch that is allowed now.", "model", "version"
+)
+
+# The repository.
+
+MODEL_VERSIONS = _gauge(
+    "model_versions", "Versions on disk or in memory, by state.", "model", "state"
+)
+LOADS = _counter(
+    "loads_total",
+    "Loads of versions that have ended, by outcome (loaded, failed).",
+    "model",
+    "outcome",
+)
+
+# The device.
+
+LANES = _gauge("lanes", "Lanes: threads that run batches.")
+LANES_HUNG = _gauge(
+    "lanes_hung", "Lanes that are not used, because their run was given up and has not ended."
+)
+LANE_BUSY = _counter(
+    "lane_busy_seconds_total",
+    "Seconds for which a lane has run batches, warm-up and the run under way included.",
+    "lane",
+)
+
+# The front end.
+
+EVENT_LOOP_LAG = _histogram(
+    "event_loop_lag_seconds", "Seconds by which a timer of the event loop, every 0.1 s, was late."
+)
+DECODE_THREADS = _gauge("decode_threads", "Threads of the decode pool.")
+DECODE_BUSY = _gauge("decode_threads_busy", "Threads of the decode pool that run a job.")
+DECODE_WAITING = _gauge("decode_jobs_waiting", "Jobs that wait for a thread of the decode pool.")
+DECODE_OLDEST = _gauge(
+    "decode_oldest_job_seconds",
+    "Seconds for which the oldest job has waited for a thread of the decode pool; 0 if none waits.",
+)
+DECODE_LONGEST = _gauge(
+    "decode_longest_job_seconds",
+    "Seconds for which the oldest running job of the decode pool has run; 0 if none runs.",
+)
+DECODE_JOBS = _counter("decode_jobs_total", "Jobs of the decode pool that have run to their end.")
+CONNECTIONS_OPEN = _gauge("connections_open", "Open connections of clients.")
+CONNECTIONS_ACCEPTED = _counter("connections_accepted_total", "Connections accepted.")
+BODY_BYTES = _gauge("request_body_bytes", "Bytes of request bodies that are held in memory.")
+RESPONSES = _counter(
+    "http_responses_total", "Answers of all routes, early refusals included, by status.", "code"
+)
+
+# The process.
+
+READY = _gauge("ready", "1 if GET /readyz answers 200, else 0.")
+BUILD_INFO = _gauge(
+    "build_info",
+    "Always 1; the labels are the versions of the server, TensorFlow and Python.",
+    "version",
+    "tensorflow",
+    "python",
+)
+
+# The GPUs.
+
+GPU_UTILIZATION = _gauge(
+    "gpu_utilization_ratio",
+    "Share of time, from 0 to 1, in which a kernel ran on the GPU, for any process.",
+    "gpu",
+)
+GPU_MEMORY_USED = _gauge(
+    "gpu_memory_used_bytes", "Bytes of GPU memory that all processes use.", "gpu"
+)
+GPU_MEMORY_TOTAL = _gauge("gpu_memory_total_bytes", "Bytes of GPU memory.", "gpu")
+
+#: All metrics, in the order of the text.
+METRICS: tuple[Metric, ...] = tuple(it for it in globals().values() if isinstance(it, Metric))

@@ -1,0 +1,129 @@
+"""
+Answer scrapes: read the numbers on the reactor thread, make the text on a thread of its own.
+
+Not on a decode thread: when these hang, the metrics must show it.  Methods are called on the
+reactor thread.
+"""
+
+import gzip
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, exposition
+from prometheus_client.exposition import gzip_accepted
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
+
+from model.execution.thread import ModelThread
+from server.metrics.gpu import GPUs
+from server.metrics.readings import Readings, families
+
+#: The fastest level: it makes a twentieth of the text, and the others not much less.
+GZIP_LEVEL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of the text."""
+
+    is_open_metrics: bool = False
+    gzip: bool = False
+
+    @property
+    def content_type(self) -> str:
+        """The value of Content-Type."""
+        if self.is_open_metrics:
+            return openmetrics.CONTENT_TYPE_LATEST
+        return exposition.CONTENT_TYPE_PLAIN_0_0_4
+
+    def encode(self, collector: Collector) -> bytes:
+        """Return the text of what *collector* collects; called on any thread."""
+        module = openmetrics if self.is_open_metrics else exposition
+        text = module.generate_latest(collector)
+        return gzip.compress(text, GZIP_LEVEL) if self.gzip else text
+
+
+def form_of(accept: str, accept_encoding: str) -> Format:
+    """
+    Return the format for a request with these headers.
+
+    One version of each format is offered, and not any that a client names: a text is made once for
+    all scrapes that ask for its format.
+    """
+    types = [it.partition(";")[0].strip() for it in accept.lower().split(",")]
+    return Format("application/openmetrics-text" in types, gzip_accepted(accept_encoding))
+
+
+class ReadCollector(Collector):
+    """Collects what a scrape has read, and then the metrics of *process*."""
+
+    def __init__(self, readings: Readings, process: Collector) -> None:
+        self._readings = readings
+        self._process = process
+
+    def collect(self) -> Iterator[Family]:
+        """Yield all families."""
+        yield from families(self._readings)
+        yield from self._process.collect()
+
+
+class Scrapes:
+    """
+    Makes one text at a time; scrapes of the same format that arrive meanwhile share it.
+
+    Inert until the first scrape, which starts the thread.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Readings],
+        gpus: GPUs,
+        new_thread: Callable[[str], ModelThread],
+    ) -> None:
+        """*read* returns copies of all numbers except for those of *gpus*."""
+        self._read = read
+        self._gpus = gpus
+        self._new_thread = new_thread
+        self._thread: ModelThread | None = None
+        self._waiting: dict[Format, list[Deferred[bytes]]] = {}
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        GCCollector(registry=self._process)
+
+    def text(self, form: Format) -> Deferred[bytes]:
+        """Return a Deferred of the text in the format *form*; it may be cancelled."""
+        answer: Deferred[bytes] = Deferred()
+        waiting = self._waiting.setdefault(form, [])
+        waiting.append(answer)
+        if len(waiting) == 1:
+            ensureDeferred(self._made(form)).addBoth(self._deliver, form)
+        return answer
+
+    async def _made(self, form: Format) -> bytes:
+        gpus = await self._gpus.read()
+        readings = self._read()
+        for gpu in gpus:
+            gpu.add_to(readings)
+        thread = self._running_thread()
+        return await thread.call(partial(form.encode, ReadCollector(readings, self._process)))
+
+    def _running_thread(self) -> ModelThread:
+        if self._thread is None:
+            self._thread = self._new_thread("metrics")
+            self._thread.start()
+        return self._thread
+
+    def _deliver(self, text: bytes | Failure, form: Format) -> None:
+        for answer in self._waiting.pop(form):
+            if not answer.called:  # else its client has hung up
+                answer.callback(text)  # a Failure starts the errbacks
+
+    async def stop(self) -> None:
+        """End the threads after the text under way."""
+        self._gpus.stop()
+        if self._thread is not None:
+            await self._thread.stop()
