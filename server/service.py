@@ -35,6 +35,7 @@ from server.golden import GOLDEN, prove, read_golden
 from server.heartbeat import Heartbeat
 from server.http.access import Access
 from server.http.connections import Connections
+from server.http.cors import Cors
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.listening import address_of, listen
@@ -174,6 +175,7 @@ class InferenceService(Service):
             clock=self.clock,
             access_log=_log_access if self.settings.access_log else None,
             draining=lambda: self.lifecycle.leaving,
+            cors=Cors(origins) if (origins := self.settings.cors_origins) else None,
         )
 
     def _site(self, permit: Permit) -> LimitedSite:
