@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from model.errors import ModelError
 from server.api.inference_api import InferenceAPI
-from server.api.models_api import Target, target_of
+from server.api.models_paths import Target, target_of
 from server.api.native import NATIVE
 from server.http.error_statuses import HTTPError
 from tests.fakes.endpoint import IMAGE

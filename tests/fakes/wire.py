@@ -118,7 +118,7 @@ class WireServer:
             body = received.body if not path.endswith("*") else f"{name} {received.rest}".encode()
             return self._answer(HTTPResponse(200, body + self._padding))
 
-        return Route(method, path, endpoint)
+        return Route(method, path, endpoint, operations=())
 
     def _answer(self, answer: HTTPResponse) -> Deferred[HTTPResponse]:
         if not self.later:

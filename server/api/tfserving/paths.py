@@ -12,11 +12,17 @@ from server.api.tfserving.errors import invalid
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head
 
-_VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+#: What may follow the name of a model, and the pattern that reads it.
+VERSIONS = {
+    "/versions/{version}": r"/versions/(?P<version>\d+)",
+    "/labels/{label}": r"/labels/(?P<label>[^/:]+)",
+}
+#: What a POST may ask for.
+ACTIONS = ("predict", "classify", "regress")
+
+_VERSION = f"(?:{'|'.join(VERSIONS.values())})?"
 _FLAGS = re.IGNORECASE | re.ASCII
-_INFER = re.compile(
-    rf"models/(?P<name>[^/:]+){_VERSION}:(?P<action>classify|regress|predict)", _FLAGS
-)
+_INFER = re.compile(rf"models/(?P<name>[^/:]+){_VERSION}:(?P<action>{'|'.join(ACTIONS)})", _FLAGS)
 _SHOW = re.compile(rf"models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<action>metadata))?", _FLAGS)
 
 #: The largest version that a path can name.
@@ -40,6 +46,20 @@ class Target:
         if self.version is not None:
             asked = f"Specific({self.name}, {self.version})"
         return HTTPError(404, f"Servable not found for request: {asked}")
+
+
+def described_paths() -> dict[str, tuple[str, str]]:
+    """
+    Return the paths with a model, with words in braces: the method, and what is asked for.
+
+    That is one of `ACTIONS`, "metadata" or "status".
+    """
+    paths: dict[str, tuple[str, str]] = {}
+    for version in ("", *VERSIONS):
+        model = f"/v1/models/{{model}}{version}"
+        paths |= {f"{model}:{action}": ("POST", action) for action in ACTIONS}
+        paths |= {model: ("GET", "status"), f"{model}/metadata": ("GET", "metadata")}
+    return paths
 
 
 def inference_target(head: Head) -> Target:

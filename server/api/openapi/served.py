@@ -1,0 +1,191 @@
+"""
+The operations of one model that is served: its paths, the tensors of its signatures, and examples.
+
+Each dialect has one operation, for the default version.  Pure.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from model.signature import Feed, Signature, TensorSpec
+from server.api.json_tensors import value_of
+from server.api.kserve.datatypes import BINARY_ONLY, DATATYPES, datatype_of
+from server.api.openapi.kserve import infer_operation
+from server.api.openapi.native import IMAGE_BODIES, inference_operation
+from server.api.openapi.parts import TEXT, Json, array, one_of, record, schema
+from server.api.openapi.tensor_schemas import element_in, element_out, tensor
+from server.api.openapi.tfserving import predict_operation
+from server.api.samples import SAMPLE_IMAGE, is_short, sample_feed, sample_request
+from server.http.messages import Operation
+from server.served_model import ServedModel
+
+_IMAGE = {"b64": b64encode(SAMPLE_IMAGE).decode()}
+
+
+def operations_of(model: ServedModel) -> tuple[Operation, ...]:
+    """Return the operations of *model*, all with the method POST."""
+    name = quote(model.name, safe="")
+    samples = {
+        each.name: sample_feed(each, model.image_input, model.samples)
+        for each in model.signatures.values()
+    }
+    short = {
+        name: sample
+        for name, sample in samples.items()
+        if isinstance(sample, Feed) and is_short(sample)
+    }
+    return (
+        _native(f"/models/{name}", model, short),
+        _tfserving(f"/v1/models/{name}:predict", model, short),
+        _v2(f"/v2/models/{name}/infer", model, short),
+    )
+
+
+def _body(schemas: Iterable[Json], examples: Mapping[str, object]) -> Json:
+    body: dict[str, Any] = {"schema": one_of(*schemas)}
+    if examples:
+        body["examples"] = {key: {"value": value} for key, value in examples.items()}
+    return body
+
+
+def _named(signature: Signature, model: ServedModel) -> dict[str, str]:
+    """Return what a request adds to name *signature*."""
+    return {} if signature.name == model.default else {"signature_name": signature.name}
+
+
+def _record(model: ServedModel, signature: Signature, properties: Json) -> Json:
+    """Return the schema of a request for *signature* with *properties*."""
+    name = {"signature_name": {"const": signature.name}}
+    optional = name if signature.name == model.default else ()
+    return {
+        **record({**properties, **name}, optional=optional),
+        "title": signature.name,
+        "additionalProperties": False,
+    }
+
+
+def _inputs(model: ServedModel, signature: Signature) -> Json:
+    """Return the schema of the inputs of *signature*: by name, or the value of the only one."""
+    values = {spec.name: _input(model, signature, spec) for spec in signature.inputs}
+    by_name = {**record(values), "additionalProperties": False}
+    return one_of(by_name, *values.values()) if len(values) == 1 else by_name
+
+
+def _input(model: ServedModel, signature: Signature, spec: TensorSpec) -> Json:
+    """Return the schema of the input *spec*, with images where they can take its place."""
+    values = tensor(spec, element_in)
+    if not model.takes_images_for(signature):
+        return values
+    image = one_of(schema("EncodedBytes"), TEXT)
+    return one_of(values, {**array(image), "minItems": 1}, image)
+
+
+def _outputs(signature: Signature) -> Json:
+    return record({spec.name: tensor(spec, element_out) for spec in signature.outputs})
+
+
+def _native(path: str, model: ServedModel, samples: Mapping[str, Feed]) -> Operation:
+    signatures = model.signatures.values()
+    bodies = [_record(model, it, {"inputs": _inputs(model, it)}) for it in signatures]
+    examples: dict[str, object] = {
+        name: json.loads(sample_request(sample, model.default)) for name, sample in samples.items()
+    }
+    images = model.image_input is not None
+    if images:
+        bodies += [schema("EncodedBytes"), TEXT]
+        examples["an image"] = _IMAGE
+    answers: list[Json] = [
+        {**record({"outputs": _outputs(it)}), "title": it.name} for it in signatures
+    ]
+    if images and model.labels:
+        answers.append(schema("Labels"))
+    content = one_of(*answers)
+    if images:
+        content = one_of(*answers, array(one_of(*answers, schema("ImageError"))))
+    return inference_operation(
+        path,
+        f"predict_{model.name}",
+        f"Run {model.name}.",
+        body={
+            "application/json": _body(bodies, examples),
+            **(IMAGE_BODIES if images else {}),
+        },
+        content=content,
+    )
+
+
+def _tfserving(path: str, model: ServedModel, samples: Mapping[str, Feed]) -> Operation:
+    bodies: list[Json] = [schema("TFServingRows")]
+    examples: dict[str, object] = {}
+    for signature in model.signatures.values():
+        bodies.append(_record(model, signature, {"inputs": _inputs(model, signature)}))
+        named = _named(signature, model)
+        if signature.inputs and signature.name in samples:
+            values = _values(samples[signature.name])
+            examples[signature.name] = {"inputs": values, **named}
+        if model.takes_images_for(signature):
+            examples[f"an image for {signature.name}"] = {"instances": [_IMAGE], **named}
+    return predict_operation(
+        path,
+        f"tfPredict_{model.name}",
+        f"Run {model.name}.",
+        body=_body(bodies, examples),
+        content=one_of(schema("TFServingPredictions"), schema("TFServingOutputs")),
+    )
+
+
+def _values(sample: Feed) -> dict[str, object]:
+    """Return the values of *sample* by the names of the inputs, as JSON."""
+    content: dict[str, object] = json.loads(sample_request(sample, sample.signature.name))["inputs"]
+    return content
+
+
+def _v2(path: str, model: ServedModel, samples: Mapping[str, Feed]) -> Operation:
+    examples: dict[str, object] = {}
+    for signature in model.signatures.values():
+        named = _named(signature, model)
+        more: dict[str, object] = {"parameters": named} if named else {}
+        if not _fits_json(signature.outputs):
+            continue
+        if signature.name in samples and _fits_json(signature.inputs):
+            inputs = [
+                _v2_input(spec.name, datatype_of(spec.dtype), array.shape, value_of(spec, flat))
+                for spec, array in zip(
+                    signature.inputs, samples[signature.name].arrays, strict=True
+                )
+                for flat in [array.reshape(-1)]
+            ]
+            examples[signature.name] = {"inputs": inputs, **more}
+        if model.takes_images_for(signature):
+            image = _v2_input(signature.inputs[0].name, "BYTES", (1,), [_IMAGE["b64"]])
+            examples[f"an image for {signature.name}"] = {"inputs": [image], **more}
+    return infer_operation(
+        path,
+        f"v2Infer_{model.name}",
+        f"Run {model.name}.",
+        body=_body([_v2_request(model)], examples),
+        content=schema("V2Answer"),
+    )
+
+
+def _fits_json(specs: Iterable[TensorSpec]) -> bool:
+    """Whether the protocol has *specs* as JSON."""
+    return {datatype_of(spec.dtype) for spec in specs} <= DATATYPES - BINARY_ONLY
+
+
+def _v2_input(name: str, datatype: str, shape: Iterable[int], data: object) -> Json:
+    return {"name": name, "datatype": datatype, "shape": list(shape), "data": data}
+
+
+def _v2_request(model: ServedModel) -> Json:
+    """Return the schema of a request to *model*, with the names of its inputs."""
+    named = {
+        spec.name: {"title": str(spec)}
+        for signature in model.signatures.values()
+        for spec in signature.inputs
+    }
+    inputs = {"properties": {"inputs": array({"properties": {"name": {"enum": list(named)}}})}}
+    return {"allOf": [schema("V2Request"), inputs]}
