@@ -75,10 +75,9 @@ class DescriptionAPI:
             return {}
         paths = self._written.get(inference)
         if paths is None:
-            posted = [("POST", each) for each in operations_of(inference.model)]
             paths = {
                 path: orjson.Fragment(orjson.dumps(item, option=orjson.OPT_SERIALIZE_NUMPY))
-                for path, item in path_items(posted, {}).items()
+                for path, item in path_items(operations_of(inference.model), {}).items()
             }
             self._written[inference] = paths
             await deferLater(self._clock, 0)  # requests are served between two models

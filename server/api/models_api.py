@@ -25,6 +25,8 @@ from server.inference import Inference
 from server.models import Models
 from server.repository.version_report import ModelReport
 
+_OTHER_METHODS = ("DELETE", "PATCH", "OPTIONS")
+
 
 class Changes(Protocol):
     """What this module needs of the repository; all raise `HTTPError` or `ModelError`."""
@@ -88,6 +90,8 @@ class ModelsAPI:
                 operations=native.PUT_LABEL,
                 preflight=self.preflight,
             ),
+            # Klein's own 405 would have the methods of all paths below /models/.
+            *(Route(it, "/models/*", self.refuse, operations=()) for it in _OTHER_METHODS),
         )
 
     def list(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
@@ -102,6 +106,10 @@ class ModelsAPI:
         if target != Target(target.name):
             raise _not_allowed(request, target)
         return succeed(json_response(asdict(self._changes.report(target.name))))
+
+    def refuse(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Raise a 405 with the methods of the path, or a 404 if there is no such path."""
+        raise _not_allowed(request, target_of(request.rest))
 
     def preflight(self, head: Head) -> object:
         """Admit a request for inference, or for a change; else return the refusal."""

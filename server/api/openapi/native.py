@@ -115,7 +115,13 @@ _BODY: Json = {
 
 
 def inference_operation(
-    path: str, name: str, summary: str, *, body: Json = _BODY, content: Json = _ANSWER
+    path: str,
+    name: str,
+    summary: str,
+    *,
+    body: Json = _BODY,
+    content: Json = _ANSWER,
+    has_labels: bool = True,
 ) -> Operation:
     """Return the operation of inference; *content* is the schema of the answer."""
     return operation(
@@ -125,7 +131,7 @@ def inference_operation(
         summary,
         answers={200: inferred(content)},
         errors=INFERENCE,
-        parameters=[parameter("top"), *OPTIONS],
+        parameters=[*([parameter("top")] if has_labels else []), *OPTIONS],
         body=body,
     )
 
@@ -183,15 +189,16 @@ LIST_MODELS = (
         record({"models": array(schema("Model"))}),
     ),
 )
+
+
+def show_operation(path: str, name: str, summary: str) -> Operation:
+    """Return the operation of a report of a model."""
+    errors = (*ANY_REQUEST, 404)
+    return report(path, name, MODELS, summary, schema("Model"), errors=errors)
+
+
 SHOW_MODEL = (
-    report(
-        "/models/{model}",
-        "showModel",
-        MODELS,
-        "Report the states of the versions of a model.",
-        schema("Model"),
-        errors=(*ANY_REQUEST, 404),
-    ),
+    show_operation("/models/{model}", "showModel", "Report the states of the versions of a model."),
 )
 POST_MODEL = _posted()
 PUT_LABEL = tuple(

@@ -247,7 +247,7 @@ COMPONENTS: Mapping[str, Json] = {
         "Retry-After": _header("Seconds after which to try again.", kind=COUNT),
         "WWW-Authenticate": _header("The scheme of the token: Bearer.", required=True),
         "Inference-Header-Content-Length": _header(
-            "The bytes of the JSON before the bytes of the tensors.", required=True
+            "The bytes of the JSON before the bytes of the tensors; only with those."
         ),
     },
     "parameters": {
@@ -256,8 +256,9 @@ COMPONENTS: Mapping[str, Json] = {
         "label": _in_path("label", "A label of a version, such as live."),
         "request_id": _in_header(
             "X-Request-Id",
-            "An id for the server's log; a new one is made for any other text.",
-            {"type": "string", "pattern": "^[!-~]{1,128}$"},
+            "An id for the server's log: up to 128 printable characters; the server makes a new "
+            "one for any other text.",
+            TEXT,
         ),
         "timeout": _in_header(
             "X-Request-Timeout-Ms",

@@ -14,19 +14,34 @@ from model.signature import Feed, Signature, TensorSpec
 from server.api.json_tensors import value_of
 from server.api.kserve.datatypes import BINARY_ONLY, DATATYPES, datatype_of
 from server.api.openapi.kserve import infer_operation
-from server.api.openapi.native import IMAGE_BODIES, inference_operation
+from server.api.openapi.native import IMAGE_BODIES, inference_operation, show_operation
 from server.api.openapi.parts import TEXT, Json, array, one_of, record, schema
-from server.api.openapi.tensor_schemas import element_in, element_out, tensor
+from server.api.openapi.tensor_schemas import (
+    Element,
+    element_in,
+    element_out,
+    finite_element_in,
+    row,
+    tensor,
+)
 from server.api.openapi.tfserving import predict_operation
 from server.api.samples import SAMPLE_IMAGE, is_short, sample_feed, sample_request
 from server.http.messages import Operation
 from server.served_model import ServedModel
 
+#: An image in JSON, and several.
+_IMAGE_TEXT = one_of(schema("EncodedBytes"), TEXT)
+_IMAGES: Json = {**array(_IMAGE_TEXT), "minItems": 1}
+
 _IMAGE = {"b64": b64encode(SAMPLE_IMAGE).decode()}
 
 
-def operations_of(model: ServedModel) -> tuple[Operation, ...]:
-    """Return the operations of *model*, all with the method POST."""
+def operations_of(model: ServedModel) -> tuple[tuple[str, Operation], ...]:
+    """
+    Return the operations of *model*, each with its method.
+
+    They are all that its paths have: a path without braces hides one with braces that fits it.
+    """
     name = quote(model.name, safe="")
     samples = {
         each.name: sample_feed(each, model.image_input, model.samples)
@@ -37,10 +52,12 @@ def operations_of(model: ServedModel) -> tuple[Operation, ...]:
         for name, sample in samples.items()
         if isinstance(sample, Feed) and is_short(sample)
     }
+    native = f"/models/{name}"
     return (
-        _native(f"/models/{name}", model, short),
-        _tfserving(f"/v1/models/{name}:predict", model, short),
-        _v2(f"/v2/models/{name}/infer", model, short),
+        ("GET", show_operation(native, f"showModel_{model.name}", f"Report on {model.name}.")),
+        ("POST", _native(native, model, short)),
+        ("POST", _tfserving(f"/v1/models/{name}:predict", model, short)),
+        ("POST", _v2(f"/v2/models/{name}/infer", model, short)),
     )
 
 
@@ -67,20 +84,32 @@ def _record(model: ServedModel, signature: Signature, properties: Json) -> Json:
     }
 
 
-def _inputs(model: ServedModel, signature: Signature) -> Json:
+def _inputs(model: ServedModel, signature: Signature, element: Element) -> Json:
     """Return the schema of the inputs of *signature*: by name, or the value of the only one."""
-    values = {spec.name: _input(model, signature, spec) for spec in signature.inputs}
+    images = model.takes_images_for(signature)
+    values = {
+        spec.name: one_of(tensor(spec, element), _IMAGES, _IMAGE_TEXT)
+        if images
+        else tensor(spec, element)
+        for spec in signature.inputs
+    }
+    return one_of(*_forms(values))
+
+
+def _rows(model: ServedModel, signature: Signature) -> Json:
+    """Return the schema of the rows of *signature*, in the dialect of TensorFlow Serving."""
+    images = model.takes_images_for(signature)
+    rows = {
+        spec.name: one_of(row(spec, element_in), _IMAGE_TEXT) if images else row(spec, element_in)
+        for spec in signature.inputs
+    }
+    return one_of(*({**array(each), "minItems": 1} for each in _forms(rows)))
+
+
+def _forms(values: Json) -> list[Json]:
+    """Return the schemas of an object of *values*, and of the value if there is only one."""
     by_name = {**record(values), "additionalProperties": False}
-    return one_of(by_name, *values.values()) if len(values) == 1 else by_name
-
-
-def _input(model: ServedModel, signature: Signature, spec: TensorSpec) -> Json:
-    """Return the schema of the input *spec*, with images where they can take its place."""
-    values = tensor(spec, element_in)
-    if not model.takes_images_for(signature):
-        return values
-    image = one_of(schema("EncodedBytes"), TEXT)
-    return one_of(values, {**array(image), "minItems": 1}, image)
+    return [by_name, *values.values()] if len(values) == 1 else [by_name]
 
 
 def _outputs(signature: Signature) -> Json:
@@ -89,7 +118,9 @@ def _outputs(signature: Signature) -> Json:
 
 def _native(path: str, model: ServedModel, samples: Mapping[str, Feed]) -> Operation:
     signatures = model.signatures.values()
-    bodies = [_record(model, it, {"inputs": _inputs(model, it)}) for it in signatures]
+    bodies = [
+        _record(model, it, {"inputs": _inputs(model, it, finite_element_in)}) for it in signatures
+    ]
     examples: dict[str, object] = {
         name: json.loads(sample_request(sample, model.default)) for name, sample in samples.items()
     }
@@ -114,14 +145,18 @@ def _native(path: str, model: ServedModel, samples: Mapping[str, Feed]) -> Opera
             **(IMAGE_BODIES if images else {}),
         },
         content=content,
+        has_labels=images and bool(model.labels),
     )
 
 
 def _tfserving(path: str, model: ServedModel, samples: Mapping[str, Feed]) -> Operation:
-    bodies: list[Json] = [schema("TFServingRows")]
+    bodies: list[Json] = []
     examples: dict[str, object] = {}
     for signature in model.signatures.values():
-        bodies.append(_record(model, signature, {"inputs": _inputs(model, signature)}))
+        inputs = _inputs(model, signature, element_in)
+        bodies.append(_record(model, signature, {"inputs": inputs}))
+        if signature.batched:
+            bodies.append(_record(model, signature, {"instances": _rows(model, signature)}))
         named = _named(signature, model)
         if signature.inputs and signature.name in samples:
             values = _values(samples[signature.name])

@@ -16,7 +16,13 @@ from server.api.inference_api import InferenceAPI
 from server.api.openapi import native
 from server.api.openapi import tfserving as described
 from server.api.tfserving.dialect import body_of, dialect, is_small
-from server.api.tfserving.paths import Target, inference_target, malformed, shown_target
+from server.api.tfserving.paths import (
+    Target,
+    allowed_methods,
+    inference_target,
+    malformed,
+    shown_target,
+)
 from server.api.tfserving.reports import metadata_content, not_known, status_content
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route, json_response
@@ -182,4 +188,4 @@ def _alive(_: HTTPRequest) -> Deferred[HTTPResponse]:
 
 
 def _refuse_method(request: HTTPRequest) -> Deferred[HTTPResponse]:
-    raise HTTPError(405, malformed(request), {"Allow": "GET, HEAD, POST"})
+    raise HTTPError(405, malformed(request), {"Allow": allowed_methods(request)})

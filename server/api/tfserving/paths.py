@@ -72,6 +72,13 @@ def shown_target(head: Head) -> Target:
     return _target(_SHOW, head)
 
 
+def allowed_methods(head: Head) -> str:
+    """Return the methods of the path of *head*; for a path that is not known, those of all."""
+    if _INFER.fullmatch(head.rest):
+        return "POST"
+    return "GET, HEAD" if _SHOW.fullmatch(head.rest) else "GET, HEAD, POST"
+
+
 def malformed(head: Head) -> str:
     """Return the message for a path and a method that are not known."""
     return f"Malformed request: {head.method} /v1/{head.rest}"
