@@ -67,6 +67,8 @@ COUNT: Json = {"type": "integer", "minimum": 0}
 TEXT: Json = {"type": "string"}
 FLAG: Json = {"type": "boolean"}
 OBJECT: Json = {"type": "object"}
+#: A list of anything; generators of clients need "items".
+LIST: Json = {"type": "array", "items": {}}
 #: The bytes of a file or of a tensor.
 BINARY: Json = {"type": "string", "format": "binary"}
 

@@ -79,7 +79,8 @@ def _record(model: ServedModel, signature: Signature, properties: Json) -> Json:
     optional = name if signature.name == model.default else ()
     return {
         **record({**properties, **name}, optional=optional),
-        "title": signature.name,
+        # Generators of clients name classes for titles, which must differ in one operation.
+        "title": f"{signature.name} {' '.join(properties)}",
         "additionalProperties": False,
     }
 
@@ -129,13 +130,12 @@ def _native(path: str, model: ServedModel, samples: Mapping[str, Feed]) -> Opera
         bodies += [schema("EncodedBytes"), TEXT]
         examples["an image"] = _IMAGE
     answers: list[Json] = [
-        {**record({"outputs": _outputs(it)}), "title": it.name} for it in signatures
+        {**record({"outputs": _outputs(it)}), "title": f"{it.name} answer"} for it in signatures
     ]
-    if images and model.labels:
-        answers.append(schema("Labels"))
-    content = one_of(*answers)
     if images:
-        content = one_of(*answers, array(one_of(*answers, schema("ImageError"))))
+        image = schema("Labels" if model.labels else "Outputs")
+        answers += [image] if model.labels else []
+        answers.append(array(one_of(image, schema("ImageError"))))
     return inference_operation(
         path,
         f"predict_{model.name}",
@@ -144,7 +144,7 @@ def _native(path: str, model: ServedModel, samples: Mapping[str, Feed]) -> Opera
             "application/json": _body(bodies, examples),
             **(IMAGE_BODIES if images else {}),
         },
-        content=content,
+        content=one_of(*answers),
         has_labels=images and bool(model.labels),
     )
 

@@ -8,6 +8,7 @@ from server.api.openapi.parts import (
     ANY_REQUEST,
     FLAG,
     INFERENCE,
+    LIST,
     OBJECT,
     OPTIONS,
     TEXT,
@@ -29,7 +30,7 @@ _SIGNATURE = {"signature_name": {**TEXT, "description": "The default signature w
 #: The schemas that these operations refer to.
 SCHEMAS: Json = {
     "TFServingRows": record(
-        {"instances": {"type": "array", "minItems": 1}, **_SIGNATURE}, optional=_SIGNATURE
+        {"instances": {**LIST, "minItems": 1}, **_SIGNATURE}, optional=_SIGNATURE
     ),
     "TFServingColumns": record(
         {"inputs": {"description": "Whole tensors by the names of the inputs."}, **_SIGNATURE},
@@ -43,9 +44,9 @@ SCHEMAS: Json = {
         },
         optional=(*_SIGNATURE, "context"),
     ),
-    "TFServingPredictions": record({"predictions": {"type": "array"}}),
+    "TFServingPredictions": record({"predictions": LIST}),
     "TFServingOutputs": record({"outputs": {"description": "One tensor, or tensors by name."}}),
-    "TFServingResults": record({"results": {"type": "array"}}),
+    "TFServingResults": record({"results": LIST}),
     "TFServingStatus": record(
         {
             "model_version_status": array(

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent / "programs"
 SERVED = ("iris", "photos")
 
 #: The most requests for each operation that are made at random.
-MAX_EXAMPLES = 20
+MAX_EXAMPLES = 10
 
 #: The most seconds of the run; about 50 on two cores.
 SECONDS = 300
