@@ -88,6 +88,11 @@ class Models:
             return {}
         return {it: served.by_version[it] for it in sorted(served.by_version, key=_by_number)}
 
+    def default(self, name: str) -> Inference | None:
+        """Return the default version of the model *name*; None if that takes no requests."""
+        versions = self._by_name.get(name)
+        return None if versions is None else versions.by_version.get(versions.default)
+
     def any(self) -> Inference:
         """
         Return the default version of the model whose name is first.

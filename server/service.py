@@ -35,6 +35,7 @@ from server.golden import GOLDEN, prove, read_golden
 from server.heartbeat import Heartbeat
 from server.http.access import AccessLog
 from server.http.connections import Connections
+from server.http.cors import Cors
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.listening import address_of, listen
@@ -188,6 +189,7 @@ class InferenceService(Service):
             clock=self.clock,
             access_log=self.request_log.access_log,
             draining=lambda: self.lifecycle.leaving,
+            cors=Cors(origins) if (origins := self.settings.cors_origins) else None,
         )
 
     def _metrics(self) -> Scrapes:

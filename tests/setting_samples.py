@@ -37,6 +37,13 @@ SAMPLES = {
         ("[]", "8080", '["tcp:80", 81]', '[["tcp:80"]]'),
     ),
     "port": Sample("0", "0", 0, ("-1", "65536", "http", "tcp:80"), ("-1", "65536", '"80"', "80.0")),
+    "cors_origins": Sample(
+        "https://example.org:8443",
+        '["https://example.org:8443"]',
+        ("https://example.org:8443",),
+        ("example.org", "https://", "https://example.org/", "https://a:b", "null", "**"),
+        ("[]", "1", '["*", 1]', '[["*"]]'),
+    ),
     "graph": Sample("graph.pb", '"graph.pb"', Path("graph.pb"), *_BAD_FILES),
     "model": Sample(
         "served", '"served"', Path("served"), ("missing", "nul\0"), ('"missing"', "1", "true")

@@ -98,7 +98,7 @@ def test_each_request_without_an_answer_of_its_endpoint_ends_early(
 ) -> None:
     """With the error that the client reads; if it has hung up, without one."""
     kept = Ends()
-    server = WireServer(more=(Route("POST", "/counted", endpoint, kept),))
+    server = WireServer(more=(Route("POST", "/counted", endpoint, operations=(), preflight=kept),))
     client = server.connect()
     steps(server, client)
     assert (client.statuses, [type(end) for end in kept.ends]) == (status, ends)
@@ -110,7 +110,7 @@ def test_each_request_without_an_answer_of_its_endpoint_ends_early(
 def test_a_preflight_sees_the_refusal_of_a_body_that_is_declared_too_long() -> None:
     """Its client reads that refusal, whatever the preflight returns."""
     kept = Ends()
-    server = WireServer(more=(Route("POST", "/counted", answered, kept),))
+    server = WireServer(more=(Route("POST", "/counted", answered, operations=(), preflight=kept),))
     client = server.connect()
     client.send(head("Content-Length: 101", target="/counted"))
     assert client.statuses == [413]

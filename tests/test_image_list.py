@@ -72,7 +72,8 @@ class Fixture:
                     "POST",
                     "/images",
                     lambda it: self.api.predict(it),
-                    lambda it: self.api.preflight(it),
+                    operations=(),
+                    preflight=lambda it: self.api.preflight(it),
                 ),
             )
         )

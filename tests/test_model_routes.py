@@ -80,7 +80,12 @@ class Zoo:
         native = InferenceAPI(lambda _: self.models.find("cats"), NATIVE, seconds=clock.seconds)
         other = InferenceAPI(self._named, OTHER, seconds=clock.seconds)
         route = Route(
-            "POST", "/v1/models/*", other.predict, other.preflight, write_error=other.write_error
+            "POST",
+            "/v1/models/*",
+            other.predict,
+            operations=(),
+            preflight=other.preflight,
+            write_error=other.write_error,
         )
         self.server = WireServer(endpoint=native.predict, more=(route,))
 
@@ -110,7 +115,11 @@ def test_a_prefix_is_matched_in_the_case_that_its_route_requires(
 ) -> None:
     """The rest of the path stays as the client sent it."""
     route = Route(
-        "GET", "/v1/models/*", lambda _: succeed(HTTPResponse(200, b"")), ignores_case=ignores_case
+        "GET",
+        "/v1/models/*",
+        lambda _: succeed(HTTPResponse(200, b"")),
+        operations=(),
+        ignores_case=ignores_case,
     )
     match = Router([route]).match(b"GET", path.encode())
     assert (match and match.rest) == rest

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from model.errors import ModelError
 from server.api.inference_api import InferenceAPI
-from server.api.models_api import Target, target_of
+from server.api.models_paths import Target, target_of
 from server.api.native import NATIVE
 from server.http.error_statuses import HTTPError
 from tests.fakes.endpoint import IMAGE
@@ -212,6 +212,9 @@ def test_a_change_that_fails_is_answered_with_its_reason(
         ("PUT", "/models/pets/versions/1/load", "POST"),
         ("PUT", "/models/%70ets/load", "POST"),
         ("PUT", "/models", "GET, HEAD"),
+        ("DELETE", "/models/pets", "GET, HEAD, POST"),
+        ("OPTIONS", "/models/pets/load", "POST"),
+        ("PATCH", "/models/pets/labels/stable", "POST, PUT"),
     ],
 )
 def test_a_method_that_a_path_does_not_have_is_a_405(method: str, path: str, allowed: str) -> None:

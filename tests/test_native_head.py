@@ -290,6 +290,7 @@ WRONG_TIMEOUTS = ["0", "-1", "-0.0", "", "soon", "5ms", "nan", "inf", "1e999", "
         ({}, None, Priority.NORMAL),
         *(({TIMEOUT: text}, seconds, Priority.NORMAL) for text, seconds in (
             ("1", 0.001), ("250", 0.25), ("0.5", 0.0005), ("2000.", 2.0), ("86400000", 86_400.0),
+            ("2e3", 2.0), ("1E-05", 1e-8), ("0.1000000000000000055511151231257827", 1e-4),
         )),
         *(({PRIORITY: text}, None, priority) for text, priority in (
             ("high", Priority.HIGH), ("NORMAL", Priority.NORMAL), ("Low", Priority.LOW),
@@ -311,7 +312,7 @@ def test_options_are_read_from_the_head(
     ("name", "text", "message"),
     [
         *((TIMEOUT, text, "X-Request-Timeout-Ms: expected milliseconds over 0 and at most 86400000")
-          for text in (*WRONG_TIMEOUTS, "0x10", "1_000", "2e3")),
+          for text in (*WRONG_TIMEOUTS, "0x10", "1_000", "2e", "e3", ".5")),
         *((PRIORITY, text, "X-Request-Priority: expected high, normal or low")
           for text in ("", "0", "urgent", "high, low", "h\xefgh", "x" * 1000)),
     ],

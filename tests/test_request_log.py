@@ -106,7 +106,13 @@ def test_a_failed_request_is_logged_with_its_ids(stage: str, log: Log) -> None:
         answer.callback(HTTPResponse(200, b"", {"X-Extra": "\udc80"}))
         return answer
 
-    broken = Route("POST", "/broken", endpoint, lambda head: error_response(error, head.request_id))
+    broken = Route(
+        "POST",
+        "/broken",
+        endpoint,
+        operations=(),
+        preflight=lambda head: error_response(error, head.request_id),
+    )
     server = WireServer(endpoint=endpoint, more=(broken,))
     client = server.connect()
     client.send(request("POST", "/broken" if stage == "preflight" else "/", headers=HEADERS))

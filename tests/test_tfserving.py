@@ -324,3 +324,21 @@ def test_a_short_value_is_shown_as_json(value: object) -> None:
 def test_an_example_is_serialised(example: object, expected: str) -> None:
     """Byte for byte; tests/integration/test_tfserving.py asks TensorFlow's parser."""
     assert serialised(example_in(example)).hex() == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("models/pets:predict", "POST"),
+        ("models/pets/labels/stable:classify", "POST"),
+        ("models/pets", "GET, HEAD"),
+        ("models", "GET, HEAD"),
+        ("models/pets/versions/1/metadata", "GET, HEAD"),
+        ("models/pets:explain", "GET, HEAD, POST"),
+    ],
+)
+def test_a_405_has_the_methods_of_the_path(path: str, allowed: str) -> None:
+    """For a path that is not known, those of all paths."""
+    client = TFServingServer().server.connect()
+    client.send(request("DELETE", f"/v1/{path}"))
+    assert (client.answer.status, client.answer.headers["allow"]) == (405, allowed)

@@ -7,10 +7,9 @@ folder of a model alone decides what is served.  Everything here runs on the rea
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from re import fullmatch
-from typing import Literal, Protocol
-from urllib.parse import unquote
+from typing import Protocol
 
 import orjson
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
@@ -18,13 +17,15 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from model.errors import ModelError
 from server.api.dialect import Dialect
 from server.api.inference_api import InferenceAPI
+from server.api.models_paths import Target, target_of
+from server.api.openapi import native
 from server.http.error_statuses import HTTPError, error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route, json_response
 from server.inference import Inference
 from server.models import Models
 from server.repository.version_report import ModelReport
 
-Change = Literal["load", "unload"]
+_OTHER_METHODS = ("DELETE", "PATCH", "OPTIONS")
 
 
 class Changes(Protocol):
@@ -50,38 +51,6 @@ class Changes(Protocol):
 Permit = Callable[[Head], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the path of a request names."""
-
-    name: str
-    version: str | None = None
-    label: str | None = None
-    change: Change | None = None
-
-
-def target_of(rest: str) -> Target:
-    """
-    Return what *rest*, the path after ``/models/`` as sent, names.
-
-    Raises a 404 for any other path.
-    """
-    match [unquote(part) for part in rest.split("/")]:
-        case [name] if name:
-            return Target(name)
-        case [name, ("load" | "unload") as change] if name:
-            return Target(name, change=change)
-        case [name, "versions", version] if name and version:
-            return Target(name, version)
-        case [name, "versions", version, ("load" | "unload") as change] if name and version:
-            return Target(name, version, change=change)
-        case [name, "labels", label] if name and label:
-            return Target(name, label=label)
-    raise HTTPError(
-        404, "expected /models/NAME, followed by /versions/V, /labels/L, /load or /unload"
-    )
-
-
 class ModelsAPI:
     """The routes under `/models`."""
 
@@ -104,10 +73,25 @@ class ModelsAPI:
         """Return the routes."""
         write_error = self._inference.write_error
         return (
-            Route("GET", "/models", self.list),
-            Route("GET", "/models/*", self.show),
-            Route("POST", "/models/*", self.act, self.preflight, write_error),
-            Route("PUT", "/models/*", self.act, self.preflight),
+            Route("GET", "/models", self.list, operations=native.LIST_MODELS),
+            Route("GET", "/models/*", self.show, operations=native.SHOW_MODEL),
+            Route(
+                "POST",
+                "/models/*",
+                self.act,
+                operations=native.POST_MODEL,
+                preflight=self.preflight,
+                write_error=write_error,
+            ),
+            Route(
+                "PUT",
+                "/models/*",
+                self.act,
+                operations=native.PUT_LABEL,
+                preflight=self.preflight,
+            ),
+            # Klein's own 405 would have the methods of all paths below /models/.
+            *(Route(it, "/models/*", self.refuse, operations=()) for it in _OTHER_METHODS),
         )
 
     def list(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
@@ -122,6 +106,10 @@ class ModelsAPI:
         if target != Target(target.name):
             raise _not_allowed(request, target)
         return succeed(json_response(asdict(self._changes.report(target.name))))
+
+    def refuse(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Raise a 405 with the methods of the path, or a 404 if there is no such path."""
+        raise _not_allowed(request, target_of(request.rest))
 
     def preflight(self, head: Head) -> object:
         """Admit a request for inference, or for a change; else return the refusal."""

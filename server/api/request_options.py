@@ -18,7 +18,8 @@ MAX_TIMEOUT_MS = 86_400_000
 #: Characters of a client's value that an error message repeats.
 _MAX_QUOTED_CHARS = 40
 
-_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,9})?")
+#: The numbers of JSON, except that zeros may precede them; of a limited length.
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})?")
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 
 

@@ -6,12 +6,15 @@ from twisted.internet.interfaces import IReactorTime
 
 from model.execution.decode_pool import DecodePool
 from server.api.debug import DebugAPI
+from server.api.description import DescriptionAPI
 from server.api.dialect import Dialect
 from server.api.health import HealthAPI
 from server.api.inference_api import InferenceAPI
 from server.api.kserve.kserve_api import KServeAPI
 from server.api.metrics_api import MetricsAPI
 from server.api.models_api import ModelsAPI, Permit
+from server.api.openapi import native
+from server.api.permit import PermitToken
 from server.api.status import StatusAPI
 from server.api.tfserving.api import TFServingAPI
 from server.http.messages import Route
@@ -42,14 +45,25 @@ def route_table(
     models_api = ModelsAPI(models, changes, dialect, permit=permit, seconds=clock.seconds)
     tfserving = TFServingAPI(models, changes, pool, max_bytes=max_body, seconds=clock.seconds)
     kserve = KServeAPI(models, changes, health, permit=permit, clock=clock, max_body=max_body)
-    return (
+    token = isinstance(permit, PermitToken)
+    description = DescriptionAPI(models, lambda: routes, token=token, clock=clock)
+    routes = (
         *tfserving.routes(),
-        Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),
+        Route(
+            "POST",
+            "/",
+            api.predict,
+            operations=native.PREDICT,
+            preflight=api.preflight,
+            write_error=api.write_error,
+        ),
         *models_api.routes(),
         *kserve.routes(),
-        Route("GET", "/healthz", health.healthz),
-        Route("GET", "/readyz", health.readyz),
-        Route("GET", "/status", StatusAPI(models.any).status),
-        Route("GET", "/debug/batcher", DebugAPI(models.any).batcher),
-        Route("GET", "/metrics", MetricsAPI(scrapes).metrics),
+        Route("GET", "/healthz", health.healthz, operations=native.HEALTHZ),
+        Route("GET", "/readyz", health.readyz, operations=native.READYZ),
+        Route("GET", "/status", StatusAPI(models.any).status, operations=native.STATUS),
+        Route("GET", "/debug/batcher", DebugAPI(models.any).batcher, operations=native.BATCHER),
+        Route("GET", "/metrics", MetricsAPI(scrapes).metrics, operations=native.METRICS),
+        description.route(),
     )
+    return routes

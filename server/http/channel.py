@@ -16,7 +16,8 @@ from twisted.web import http
 from server.http.connections import Connection
 from server.http.error_statuses import HTTPError
 from server.http.limits import BodyTooLarge
-from server.http.request import LimitedRequest, request_id_from, trace_context_in
+from server.http.messages import HTTPResponse
+from server.http.request import LimitedRequest, header_of, request_id_from, trace_context_in
 from server.http.router import error_writer
 from server.http.trace_context import TraceContext
 from server.http.transport import send_now
@@ -66,6 +67,10 @@ class LimitedChannel(http.HTTPChannel):
         if request is None or not request.request_id:
             return None, None
         return request.received, trace_context_in(request)
+
+    def origin(self) -> str | None:
+        """Return the Origin header of the request that is being received, if it has one."""
+        return header_of(self.requests[-1], "origin") if self.requests else None
 
     def refuse(self, error: Exception) -> None:
         """Answer the request that is being received with *error*, discard its rest, and close."""
@@ -138,7 +143,8 @@ class LimitedChannel(http.HTTPChannel):
         """
         Called when the head is complete: find the route, check the length, call the preflight.
 
-        If either refuses the request, answer it before its body has been received.
+        If either refuses the request, answer it before its body has been received; a preflight of
+        CORS as well.
         """
         request: LimitedRequest = self.requests[-1]
         path = self._path.partition(b"?")[0]
@@ -150,7 +156,7 @@ class LimitedChannel(http.HTTPChannel):
             request.preflight(self._command, path, error)
             self.refuse(error)
             return
-        refusal = request.preflight(self._command, path)
+        refusal = self._cors_preflight(request) or request.preflight(self._command, path)
         if refusal is None:
             super().allHeadersReceived()
         elif self._can_keep_connection(request):
@@ -159,6 +165,14 @@ class LimitedChannel(http.HTTPChannel):
             self.connection.answer_early(refusal, request.request_id)
         else:
             self.connection.refuse(refusal, request.request_id)
+
+    def _cors_preflight(self, request: LimitedRequest) -> HTTPResponse | None:
+        """Return the answer to *request* if it is a preflight of CORS that is permitted."""
+        cors = self.site.connections.cors
+        if cors is None:
+            return None
+        asked_method = header_of(request, "access-control-request-method")
+        return cors.preflight_answer(self._command, self.origin(), asked_method)
 
     def _can_keep_connection(self, request: LimitedRequest) -> bool:
         """Whether to keep the connection by discarding the body of the refused *request*."""

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from batcher.timer import DeadlineTimer
 from server.http.access import UNKNOWN, Access, AccessLog, ascii_text, client_name
+from server.http.cors import Cors
 from server.http.error_statuses import HTTPError
 from server.http.faults import log_faults
 from server.http.head import current_http_date, encode_response
@@ -62,6 +63,9 @@ class Receiver(Protocol):
     def head_facts(self) -> tuple[float | None, TraceContext | None]:
         """Return when the head of that request was complete, None before, and its trace."""
 
+    def origin(self) -> str | None:
+        """Return the Origin header of the request that is being received, if it has one."""
+
     def refuse(self, error: Exception) -> None:
         """Answer the request that is being received with *error*, by `Connection.refuse`."""
 
@@ -83,16 +87,19 @@ class Connections:
         clock: IReactorTime,
         access_log: AccessLog | None = None,
         draining: Callable[[], bool] = bool,
+        cors: Cors | None = None,
     ) -> None:
         """
         *client_timeout* is how long, in seconds, a request may take to arrive and an idle
-        connection stays open.  *draining* returns whether the server drains.
+        connection stays open.  *draining* returns whether the server drains.  *cors* has the
+        origins whose pages may read the answers; None: there are none.
         """
         self.limits = limits
         self.client_timeout = client_timeout
         self.clock = clock
         self.access_log = access_log
         self.draining = draining
+        self.cors = cors
         self.open: set[Connection] = set()
         #: Connections accepted so far.
         self.accepted = 0
@@ -245,8 +252,7 @@ class Connection:
         The receiver has marked the request as refused, and discards its body.
         """
         access = self._access(answer, request_id)
-        fields = {"X-Request-Id": request_id, "Date": current_http_date()}
-        self._receiver.transport.write(encode_response(answer, fields))
+        self._receiver.transport.write(encode_response(answer, self._early_fields(request_id)))
         log_faults(answer.faults, request_id, access.trace, access.model)
         self._all.answered(answer.status)
         self._all.log(access)
@@ -257,12 +263,18 @@ class Connection:
         if self.discarding:
             return
         access = self._access(answer, request_id)
-        fields = {"X-Request-Id": request_id, "Date": current_http_date(), "Connection": "close"}
+        fields = {**self._early_fields(request_id), "Connection": "close"}
         self._close_after_linger(encode_response(answer, fields))
         log_faults(answer.faults, request_id, access.trace, access.model)
         self._all.answered(answer.status)
         self._all.log(access)
         self._all.check_quiet()
+
+    def _early_fields(self, request_id: str) -> dict[str, str]:
+        fields = {"X-Request-Id": request_id, "Date": current_http_date()}
+        if self._all.cors is not None:
+            fields.update(self._all.cors.fields(self._receiver.origin()))
+        return fields
 
     def _access(self, answer: HTTPResponse, request_id: str) -> Access:
         method, uri = self._receiver.request_line()

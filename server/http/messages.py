@@ -5,7 +5,7 @@ Pure data.  Endpoints run on the reactor thread.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import orjson
@@ -93,6 +93,19 @@ WriteError = Callable[["Failure | Exception", str], HTTPResponse]
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """A path of a route, described for users; server/api/openapi/parts.py makes most of them."""
+
+    path: str  #: the whole path, with names in braces, such as ``/models/{model}``
+    id: str  #: the name of a function for it in a generated client
+    #: The other members of an Operation Object of OpenAPI 3.1, as JSON: at least "tags", "summary"
+    #: and "responses".
+    content: Mapping[str, Any]
+    #: Whether it changes what is served, so that a permit decides whether it is answered.
+    is_change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """
     One row of the table of routes; server/http/router.py matches requests to them.
@@ -105,6 +118,10 @@ class Route:
     method: str
     path: str
     endpoint: Endpoint
+    _: KW_ONLY
+    #: What `GET /openapi.json` describes: for a prefix, each path that is answered.  Empty only for
+    #: a route that refuses every request.
+    operations: tuple[Operation, ...]
     preflight: Preflight | None = None  #: called as soon as the head is complete
     #: Writes the error answers of its requests; None: `server.http.error_statuses.error_response`.
     write_error: WriteError | None = None

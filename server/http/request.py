@@ -40,10 +40,15 @@ def request_id_from(header: str | None) -> str:
     return f"{getrandbits(128):032x}"
 
 
+def header_of(request: Request, name: str) -> str | None:
+    """Return the last value of the header *name* of *request*; None if there is none."""
+    header = request.getHeader(name.encode())
+    return None if header is None else header.decode("latin-1")
+
+
 def request_id_in(request: Request) -> str:
     """Return the id in the header of *request*, or a new one if there is no valid header."""
-    header = request.getHeader(b"x-request-id")
-    return request_id_from(None if header is None else header.decode("latin-1"))
+    return request_id_from(header_of(request, "x-request-id"))
 
 
 def trace_context_in(request: Request) -> TraceContext | None:
@@ -120,6 +125,10 @@ class LimitedRequest(Request):
         self.request_id = request_id_in(self)
         self.received = now
         self.match = match
+        cors = self.channel.site.connections.cors
+        if cors is not None:  # all answers that are not early begin with these fields
+            for name, value in cors.fields(header_of(self, "origin")).items():
+                self.setHeader(name, value)
 
     def preflight(
         self, method: bytes, path: bytes, refusal: Exception | None = None

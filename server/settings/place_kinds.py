@@ -1,5 +1,5 @@
 """
-The kinds of values that name a place: an address to listen on, a file, a folder.
+The kinds of values that name a place: an address to listen on, an origin, a file, a folder.
 
 A file or folder is looked up on disk when its path is parsed, and its value is an absolute path,
 because a daemon changes its working folder.
@@ -55,6 +55,31 @@ class EndpointOrPath(Endpoint):
         path = str(Path(text).absolute()).replace("\\", "\\\\").replace(":", "\\:")
         # The lock file lets a server take over the socket of one that was killed.
         return f"unix:{path}:mode=600:lockfile=1"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin(TextKind):
+    """The origin of the pages of a site, as browsers write it, or ``*`` for all."""
+
+    metavar: str = "ORIGIN"
+    expected: ClassVar[str] = "an origin, such as https://example.org:8443, or *"
+
+    def parse(self, text: str) -> str:
+        """
+        Return *text* in lower case, without the port that is the default of its scheme.
+
+        Browsers write origins so.  Raises ValueError for a URL with a path, and for other texts.
+        """
+        found = re.fullmatch(
+            r"([a-z][a-z0-9+.-]*)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", text.lower()
+        )
+        if found is None:
+            if text == "*":
+                return text
+            raise ValueError
+        scheme, host, port = found.groups("")
+        default = {"http": ":80", "https": ":443"}.get(scheme)
+        return f"{scheme}://{host}{'' if port == default else port}"
 
 
 def is_socket_path(text: str) -> bool:

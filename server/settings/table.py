@@ -28,7 +28,13 @@ from server.settings.kinds import (
 )
 from server.settings.model_kinds import ModelConfigPath, ModelName
 from server.settings.option import Option, setting, several
-from server.settings.place_kinds import Endpoint, EndpointOrPath, ReadableFile, ReadableFolder
+from server.settings.place_kinds import (
+    Endpoint,
+    EndpointOrPath,
+    Origin,
+    ReadableFile,
+    ReadableFolder,
+)
 
 Device: TypeAlias = Literal["cpu", "gpu"]
 DEVICES: Choice[Device] = Choice(("cpu", "gpu"))
@@ -76,6 +82,14 @@ class Settings:
         "0 takes any free port.",
         unset="none",
         excludes=("listen",),
+    )
+    cors_origins: tuple[str, ...] = several(
+        Origin(),
+        LISTENING,
+        "An origin whose pages may read the answers in a browser (CORS), such as "
+        "https://example.org, or * for all; repeat it for several.",
+        default=(),
+        unset="none, answers have no CORS headers",
     )
     graph: Path | None = setting(
         # Users give a folder here when they mean --model.

@@ -76,6 +76,10 @@ def _poll(seconds: int) -> Meaning:
     return Meaning({"poll_interval": str(seconds) if seconds > 0 else "once"})
 
 
+def _cors(enabled: bool) -> Meaning:
+    return Meaning({"cors_origins": "*"} if enabled else {})
+
+
 def _batching(path: Path) -> Meaning:
     found = read_batching_parameters(path)
     texts = {}
@@ -111,6 +115,12 @@ _SETTING = (
         "The same as --poll-interval; 0 and -1 mean once.",
         _poll,
     ),
+    Flag(
+        "rest_api_enable_cors_support",
+        Switch(),
+        "The same as --cors-origins *.",
+        _cors,
+    ),
 )
 
 _NO_GRPC = "gRPC is not served"
@@ -130,7 +140,6 @@ _IGNORED = {
     "use_alts_credentials": _NO_GRPC,
     "ssl_config_file": f"{_NO_GRPC}; --listen ssl:PORT:... serves HTTPS",
     "rest_api_num_threads": "one thread serves all connections",
-    "rest_api_enable_cors_support": "answers have no CORS headers",
     "enable_batching": "requests that wait share batches; --max-batch-size 1 prevents it",
     "enable_per_model_batching_parameters": "serving.toml has the batching of each model",
     "allow_version_labels_for_unavailable_models": "the version of a label is always loaded",
@@ -175,7 +184,6 @@ _SWITCHES = {
     "flush_filesystem_caches",
     "prefer_tflite_model",
     "remove_unused_fields_from_bundle_metagraph",
-    "rest_api_enable_cors_support",
     "skip_initialize_tpu",
     "use_alts_credentials",
     "xla_cpu_compilation_enabled",

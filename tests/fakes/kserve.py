@@ -205,7 +205,14 @@ class KServeServer:
             max_body=MAX_BYTES,
             epoch=lambda: EPOCH + self.clock.seconds(),
         )
-        native = Route("POST", "/native", pets.predict, pets.preflight, pets.write_error)
+        native = Route(
+            "POST",
+            "/native",
+            pets.predict,
+            operations=(),
+            preflight=pets.preflight,
+            write_error=pets.write_error,
+        )
         self.server = WireServer(more=(*api.routes(), native), clock=self.clock)
         self.server.limits.max_body = self.server.limits.max_held = MAX_BYTES
         self.lifecycle.move(State.READY)

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from server.http.connections import Connections
+from server.http.cors import Cors
 from server.http.error_statuses import Refusal, refusal_for
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
@@ -71,6 +72,7 @@ class WireServer:
         more: tuple[Route, ...] = (),
         order: int = 1,
         clock: Clock | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.clock.advance(64)
@@ -101,6 +103,7 @@ class WireServer:
             clock=self.clock,
             access_log=self.entries.append,
             draining=lambda: self.lifecycle.leaving,
+            cors=cors,
         )
         self.router = Router(routes[::order])
         self.site = front_end(self.router, self.connections, self.lifecycle)
@@ -115,7 +118,7 @@ class WireServer:
             body = received.body if not path.endswith("*") else f"{name} {received.rest}".encode()
             return self._answer(HTTPResponse(200, body + self._padding))
 
-        return Route(method, path, endpoint)
+        return Route(method, path, endpoint, operations=())
 
     def _answer(self, answer: HTTPResponse) -> Deferred[HTTPResponse]:
         if not self.later:

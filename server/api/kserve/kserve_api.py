@@ -30,6 +30,7 @@ from server.api.kserve.metadata import (
 )
 from server.api.kserve.paths import Target, target_of
 from server.api.models_api import Changes, Permit
+from server.api.openapi.kserve import operations_of
 from server.api.preflight import Admitted
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
@@ -81,7 +82,14 @@ class KServeAPI:
     def routes(self) -> tuple[Route, ...]:
         """Return the routes."""
         return tuple(
-            Route(method, path, self.answer, self.preflight, self._inference.write_error)
+            Route(
+                method,
+                path,
+                self.answer,
+                operations=operations_of(method, path),
+                preflight=self.preflight,
+                write_error=self._inference.write_error,
+            )
             for method in _METHODS
             for path in ("/v2", "/v2/*")
         )

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head
+from server.http.path_table import PathTable
 
 Action = Literal[
     "server",
@@ -27,18 +28,37 @@ Action = Literal[
     "unload",
 ]
 
+#: What the paths of a model ask for, by their ends.
+_OF_MODEL: dict[str, Action] = {
+    "": "metadata",
+    "/ready": "ready",
+    "/config": "config",
+    "/stats": "stats",
+    "/infer": "infer",
+}
+
 #: The actions with the method POST; the others have GET.
 _POSTED = {"infer", "index", "load", "unload"}
 
-#: The paths that name no model, after ``/v2/``.
-_FIXED: dict[str, Action] = {
-    "health/live": "live",
-    "health/ready": "ready server",
-    "models/stats": "statistics of all",
-    "repository/index": "index",
-}
+#: What each path asks for, after ``/v2/``.
+PATHS: PathTable[Action] = PathTable(
+    {
+        "health/live": "live",
+        "health/ready": "ready server",
+        "models/stats": "statistics of all",
+        **{
+            f"models/{{model}}{version}{end}": action
+            for version in ("", "/versions/{version}")
+            for end, action in _OF_MODEL.items()
+        },
+        "repository/index": "index",
+        "repository/models/{model}/load": "load",
+        "repository/models/{model}/unload": "unload",
+    }
+)
 
-#: First parts of the paths of extensions that this server does not have.
+#: Ends of the paths of models, and first parts of others, of extensions that this server has not.
+_MISSING_OF_MODEL = (["trace", "setting"], ["generate"], ["generate_stream"])
 _MISSING = {"trace", "logging", "systemsharedmemory", "cudasharedmemory", "tpusharedmemory"}
 
 
@@ -61,7 +81,7 @@ def target_of(head: Head) -> Target:
     target = _target(head.path, head.rest)
     if target is None:
         raise HTTPError(404, f"Not Found: {head.method} {head.path}")
-    method = "POST" if target.action in _POSTED else "GET"
+    method = method_of(target.action)
     if head.method != method and not (head.method == "HEAD" and method == "GET"):
         allowed = method if method == "POST" else "GET, HEAD"
         raise HTTPError(
@@ -72,35 +92,27 @@ def target_of(head: Head) -> Target:
     return target
 
 
+def method_of(action: Action) -> str:
+    """Return the method of requests for *action*; a GET may also be a HEAD."""
+    return "POST" if action in _POSTED else "GET"
+
+
 @lru_cache(maxsize=256)
 def _target(path: str, rest: str) -> Target | None:
     """Return what *path* asks for, with *rest* after ``/v2/`` as sent; None: nothing is there."""
     if not rest and path == "/v2":
         return Target("server")
-    if rest in _FIXED:
-        return Target(_FIXED[rest])
+    found = PATHS.find(rest)
+    if found is not None:
+        action, texts = found
+        return Target(action, texts.get("model", ""), texts.get("version"))
     match [unquote(part) for part in rest.split("/")]:
-        case ["models", name, *more] if name:
-            return _model_target(name, more)
-        case ["repository", "models", name, ("load" | "unload") as action] if name:
-            return Target(action, name)
         case ["repository", _, "index"] | ["repository", _, "models", _, "load" | "unload"]:
             raise HTTPError(501, "a repository has no name here: /v2/repository/index")
+        case ["models", _, "versions", _, *extension] | ["models", _, *extension] if (
+            extension in _MISSING_OF_MODEL
+        ):
+            raise HTTPError(501, f"this server has no {extension[0]} extension")
         case [first, *_] if first in _MISSING:
             raise HTTPError(501, f"this server has no {first} extension")
-    return None
-
-
-def _model_target(name: str, rest: list[str]) -> Target | None:
-    """Return what a path asks for that continues with *rest* after the *name* of a model."""
-    version = None
-    if len(rest) > 1 and rest[0] == "versions" and rest[1]:
-        version, rest = rest[1], rest[2:]
-    match rest:
-        case []:
-            return Target("metadata", name, version)
-        case [("ready" | "config" | "stats" | "infer") as action]:
-            return Target(action, name, version)
-        case ["trace", "setting"] | ["generate"] | ["generate_stream"]:
-            raise HTTPError(501, f"this server has no {rest[0]} extension")
     return None

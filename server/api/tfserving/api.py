@@ -14,8 +14,16 @@ from twisted.python.failure import Failure
 
 from model.execution.decode_pool import DecodePool
 from server.api.inference_api import InferenceAPI
+from server.api.openapi import native
+from server.api.openapi import tfserving as described
 from server.api.tfserving.dialect import body_of, dialect, is_small
-from server.api.tfserving.paths import Target, inference_target, malformed, shown_target
+from server.api.tfserving.paths import (
+    Target,
+    allowed_methods,
+    inference_target,
+    malformed,
+    shown_target,
+)
 from server.api.tfserving.reports import metadata_content, not_known, status_content
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route, json_response
@@ -71,13 +79,35 @@ class TFServingAPI:
         """Return the routes."""
         write_error = self._inference.write_error
         others = [
-            Route(method, "/v1/*", _refuse_method, write_error=write_error, ignores_case=True)
+            Route(
+                method,
+                "/v1/*",
+                _refuse_method,
+                operations=(),
+                write_error=write_error,
+                ignores_case=True,
+            )
             for method in _OTHER_METHODS
         ]
         return (
-            Route("GET", "/", _alive),
-            Route("GET", "/v1/*", self.show, write_error=write_error, ignores_case=True),
-            Route("POST", "/v1/*", self.infer, self.preflight, write_error, ignores_case=True),
+            Route("GET", "/", _alive, operations=native.ALIVE),
+            Route(
+                "GET",
+                "/v1/*",
+                self.show,
+                operations=described.SHOWN,
+                write_error=write_error,
+                ignores_case=True,
+            ),
+            Route(
+                "POST",
+                "/v1/*",
+                self.infer,
+                operations=described.POSTED,
+                preflight=self.preflight,
+                write_error=write_error,
+                ignores_case=True,
+            ),
             *others,
         )
 
@@ -161,4 +191,4 @@ def _alive(_: HTTPRequest) -> Deferred[HTTPResponse]:
 
 
 def _refuse_method(request: HTTPRequest) -> Deferred[HTTPResponse]:
-    raise HTTPError(405, malformed(request), {"Allow": "GET, HEAD, POST"})
+    raise HTTPError(405, malformed(request), {"Allow": allowed_methods(request)})

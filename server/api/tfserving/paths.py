@@ -12,11 +12,17 @@ from server.api.tfserving.errors import invalid
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head
 
-_VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+#: What may follow the name of a model, and the pattern that reads it.
+VERSIONS = {
+    "/versions/{version}": r"/versions/(?P<version>\d+)",
+    "/labels/{label}": r"/labels/(?P<label>[^/:]+)",
+}
+#: What a POST may ask for.
+ACTIONS = ("predict", "classify", "regress")
+
+_VERSION = f"(?:{'|'.join(VERSIONS.values())})?"
 _FLAGS = re.IGNORECASE | re.ASCII
-_INFER = re.compile(
-    rf"models/(?P<name>[^/:]+){_VERSION}:(?P<action>classify|regress|predict)", _FLAGS
-)
+_INFER = re.compile(rf"models/(?P<name>[^/:]+){_VERSION}:(?P<action>{'|'.join(ACTIONS)})", _FLAGS)
 _SHOW = re.compile(rf"models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<action>metadata))?", _FLAGS)
 
 #: The largest version that a path can name.
@@ -42,6 +48,20 @@ class Target:
         return HTTPError(404, f"Servable not found for request: {asked}")
 
 
+def described_paths() -> dict[str, tuple[str, str]]:
+    """
+    Return the paths with a model, with words in braces: the method, and what is asked for.
+
+    That is one of `ACTIONS`, "metadata" or "status".
+    """
+    paths: dict[str, tuple[str, str]] = {}
+    for version in ("", *VERSIONS):
+        model = f"/v1/models/{{model}}{version}"
+        paths |= {f"{model}:{action}": ("POST", action) for action in ACTIONS}
+        paths |= {model: ("GET", "status"), f"{model}/metadata": ("GET", "metadata")}
+    return paths
+
+
 def inference_target(head: Head) -> Target:
     """Return what the path of a POST names; raises a 400 for any other path below `/v1/`."""
     return _target(_INFER, head)
@@ -50,6 +70,13 @@ def inference_target(head: Head) -> Target:
 def shown_target(head: Head) -> Target:
     """Return what the path of a GET names; raises a 400 for any other path below `/v1/`."""
     return _target(_SHOW, head)
+
+
+def allowed_methods(head: Head) -> str:
+    """Return the methods of the path of *head*; for a path that is not known, those of all."""
+    if _INFER.fullmatch(head.rest):
+        return "POST"
+    return "GET, HEAD" if _SHOW.fullmatch(head.rest) else "GET, HEAD, POST"
 
 
 def malformed(head: Head) -> str:

@@ -46,6 +46,9 @@ KSERVE = Environment("kserve", ("kserve==0.21.0",))
 OVMS = Environment("ovms", ("ovmsclient==2023.1",))
 #: The last wheel that has the program perf_analyzer, and the library of CUDA that it is linked to.
 PERF = Environment("perf", ("tritonclient==2.41.0", "nvidia-cuda-runtime-cu12==12.9.79"))
+SCHEMATHESIS = Environment(
+    "schemathesis", ("schemathesis==4.32.5", "openapi-spec-validator==0.9.0")
+)
 
 #: The package of Debian with the other library of perf_analyzer, which PyPI does not have.
 _LIBB64 = "libb64-0d"
