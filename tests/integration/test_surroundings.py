@@ -74,9 +74,11 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
         assert page.stdout.startswith("Usage: tensorferry serve ")
 
 
-#: Runs the command as a user id without a passwd entry, and without a folder to write to.
+#: Runs the command as a user id without a passwd entry, and without a folder to write to.  A busy
+#: machine would disturb the warm-up, and disturbed run times are never stored.
 WITHOUT_FOLDER = """
 import os, pwd, sys, tempfile
+import model.execution.disturbance
 
 def unknown(uid):
     raise KeyError(f"getpwuid(): uid not found: {uid}")
@@ -84,6 +86,7 @@ def unknown(uid):
 def refuse():
     raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
+model.execution.disturbance.disturbance = lambda *_: ""
 pwd.getpwuid = unknown
 tempfile._get_default_tempdir = refuse
 for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR"):
