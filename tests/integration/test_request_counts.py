@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -10,10 +10,13 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from random import Random
+from typing import cast
+from urllib.request import urlopen
 
 import numpy as np
 import orjson
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
@@ -61,13 +64,22 @@ OUTCOMES: Mapping[int, Outcome] = {
 Request = Callable[[int, str, Random], int | None]
 
 
-def counted(server: WatchedServer) -> Mapping[str, RequestCounts]:
-    """
-    Return the counts of each model.
-
-    This alone is bound to a server in this process: `GET /metrics` reports the same.
-    """
-    return server.service.models.requests
+async def scraped(server: WatchedServer) -> Mapping[str, RequestCounts]:
+    """Return the counts of each model, as `GET /metrics` reports them."""
+    url = f"http://127.0.0.1:{server.port}/metrics"
+    text = await deferToThread(lambda: urlopen(url, timeout=30).read().decode())
+    counts: dict[str, RequestCounts] = defaultdict(RequestCounts)
+    for sample in (it for family in text_string_to_metric_families(text) for it in family.samples):
+        labels, value = sample.labels, int(sample.value)
+        match sample.name:
+            case "tensorferry_requests_total":
+                counts[labels["model"]].received = value
+            case "tensorferry_requests_ended_total":
+                end = (cast("Outcome", labels["outcome"]), labels["cause"])
+                counts[labels["model"]].ended[end] = value
+            case "tensorferry_requests_in_progress":
+                assert value == 0
+    return counts
 
 
 # --- models
@@ -313,11 +325,15 @@ async def test_the_counts_add_up_for_each_model_and_with_those_of_the_clients(
         sent = sum(load.ends.values())
         await server.until(lambda: connections.accepted == sent, "last connection")
         await server.until(
-            lambda: not any(it.in_progress for it in counted(server).values()), "end of all"
+            lambda: not any(it.in_progress for it in models.requests.values()), "end of all"
         )
+        counts = await scraped(server)
         for model in MODELS:
-            counts = counted(server)[model]
-            check(counts, load.outcomes(model), [it for it in versions if it.model.name == model])
+            check(
+                counts[model],
+                load.outcomes(model),
+                [it for it in versions if it.model.name == model],
+            )
 
 
 def check(counts: RequestCounts, read: Counter[str], versions: Sequence[Inference]) -> None:

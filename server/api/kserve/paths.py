@@ -57,8 +57,9 @@ PATHS: PathTable[Action] = PathTable(
     }
 )
 
-#: Ends of the paths of models, and first parts of others, of extensions that this server has not.
+#: Ends of the paths of models for extensions that this server does not have.
 _MISSING_OF_MODEL = (["trace", "setting"], ["generate"], ["generate_stream"])
+#: First parts of other paths of such extensions.
 _MISSING = {"trace", "logging", "systemsharedmemory", "cudasharedmemory", "tpusharedmemory"}
 
 
