@@ -58,6 +58,7 @@ EXPECTED = {
     "connections_accepted_total": ("counter", ""),
     "request_body_bytes": ("gauge", ""),
     "http_responses_total": ("counter", "code"),
+    "memory_available_bytes": ("gauge", ""),
     "ready": ("gauge", ""),
     "build_info": ("gauge", "version tensorflow python"),
     "gpu_utilization_ratio": ("gauge", "gpu"),

@@ -167,6 +167,10 @@ RESPONSES = _counter(
 
 # The process.
 
+MEMORY_AVAILABLE = _gauge(
+    "memory_available_bytes",
+    "Bytes that the process can still allocate, in RAM and below the limits of its control groups.",
+)
 READY = _gauge("ready", "1 if GET /readyz answers 200, else 0.")
 BUILD_INFO = _gauge(
     "build_info",

@@ -18,7 +18,9 @@ from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
+from model.execution.memory import available_bytes
 from model.execution.thread import ModelThread
+from server.metrics.declared import MEMORY_AVAILABLE
 from server.metrics.gpu import GPUs
 from server.metrics.readings import Readings, families
 
@@ -59,14 +61,17 @@ def form_of(accept: str, accept_encoding: str) -> Format:
 
 
 class ReadCollector(Collector):
-    """Collects what a scrape has read, and then the metrics of *process*."""
+    """Collects what a scrape has read, the memory that is left, and the metrics of *process*."""
 
     def __init__(self, readings: Readings, process: Collector) -> None:
         self._readings = readings
         self._process = process
 
     def collect(self) -> Iterator[Family]:
-        """Yield all families."""
+        """Yield all families; called once, on the thread of the text."""
+        available = available_bytes()  # reads files, which takes too long for the reactor thread
+        if available is not None:
+            self._readings.add(MEMORY_AVAILABLE, available)
         yield from families(self._readings)
         yield from self._process.collect()
 

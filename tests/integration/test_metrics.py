@@ -1,8 +1,6 @@
 """The metrics of real servers: promtool accepts them, and a scrape costs the reactor little."""
 
 import json
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 from tests.fakes.numpy_backend import LinearModel
 from tests.images import coloured, encoded
 from tests.integration.clients import get, post
-from tests.integration.real_clients.environments import download
+from tests.integration.prometheus import needs_prometheus, promtool
 from tests.integration.servers import run_program, serving
 
 pytestmark = pytest.mark.full
@@ -23,28 +21,8 @@ NUMPY_SERVER = (sys.executable, "-P", "-m", "tests.integration.numpy_server")
 MAX_REACTOR_MS = 50.0
 
 
-@pytest.fixture(scope="module")
-def promtool(request: pytest.FixtureRequest) -> str:
-    """The path of promtool, which Debian's package prometheus has; downloaded if need be."""
-    installed = shutil.which("promtool")
-    if installed is not None:
-        return installed
-    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        pytest.skip("promtool is not installed, and there is no apt-get for Debian's package of it")
-    assert request.config.cache is not None
-    folder = request.config.cache.mkdir("promtool")
-    program = folder / "usr" / "bin" / "promtool"
-    if not program.exists():
-        download(["apt-get", "download", "prometheus"], folder)
-        (package,) = folder.glob("prometheus_*.deb")
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True, timeout=60)
-        package.unlink()
-    return str(program)
-
-
-def test_promtool_finds_nothing_wrong_with_the_metrics_of_a_server(
-    promtool: str, tmp_path: Path
-) -> None:
+@needs_prometheus
+def test_promtool_finds_nothing_wrong_with_the_metrics_of_a_server(tmp_path: Path) -> None:
     """After answers and an error."""
     weights = np.ones((4, 4, 3, 2), np.float32), np.ones((2, 3), np.float32)
     LinearModel(*weights).save(tmp_path / "model.npz")
@@ -60,11 +38,7 @@ def test_promtool_finds_nothing_wrong_with_the_metrics_of_a_server(
         assert post(server.port, encoded(coloured(9, 9), "PNG")).status == 200
         answer = get(server.port, "/metrics")
     assert answer.status == 200
-    checked = subprocess.run(
-        [promtool, "check", "metrics"], input=answer.body, capture_output=True, check=False,
-        timeout=60,
-    )  # fmt: skip
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+    assert promtool("check", "metrics", text=answer.body.decode()) == ""
     for series in (
         b'tensorferry_requests_ended_total{cause="invalid",model="pets",outcome="failed"} ',
         b'tensorferry_rows_total{model="pets",outcome="answered",stage="",version="1"} ',
