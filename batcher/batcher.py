@@ -143,9 +143,10 @@ class Batcher(Generic[Item, Result]):
         return answer
 
     @property
-    def hung(self) -> bool:
-        """Whether a lane is not used because its run was given up and has not ended."""
-        return self._lanes.hung > 0
+    def hung(self) -> list[str]:
+        """The names of the shares whose runs were given up and have not ended, a name a run."""
+        shares = [batch.queue.share for batch in self._lanes if batch.hung]
+        return ["" if share is None else share.name for share in shares]
 
     @property
     def waiting(self) -> Collection[Queue[Item, Result]]:

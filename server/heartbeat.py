@@ -6,13 +6,16 @@ threads are alive, and that no run has exceeded its timeout.  Everything here ru
 thread.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 
 from model.execution.thread import ModelThread
+
+_log = Logger()
 
 HEARTBEAT_INTERVAL_SECONDS = 1.0
 
@@ -38,13 +41,13 @@ class Heartbeat:
         threads: Callable[[], Sequence[ModelThread]],
         *,
         decoding: Callable[[], bool] = lambda: True,
-        hung: Callable[[], bool] = bool,
+        hung: Callable[[], Collection[str]] = tuple,
         on_beat: Callable[[bool], object] = bool,
     ) -> None:
         """
         *threads* returns the model threads, *decoding* whether the decode threads are alive, *hung*
-        whether a run has exceeded its timeout.  At each heartbeat, *on_beat* is called with True if
-        the server is alive, else with False.
+        the names of the models whose runs have exceeded their timeout.  At each heartbeat,
+        *on_beat* is called with True if the server is alive, else with False.
         """
         self._decoding = decoding
         self._hung = hung
@@ -54,6 +57,7 @@ class Heartbeat:
         self._last = clock.seconds()
         self._loop = LoopingCall(self._beat)
         self._loop.clock = clock
+        self._logged = ""  #: the trouble at the last heartbeat
         #: The delay of the last heartbeat, in seconds.
         self.reactor_lag = 0.0
 
@@ -86,8 +90,8 @@ class Heartbeat:
 
         The reactor is not checked: if it did not run, nothing would read this property.
         """
-        if self._hung():
-            return "a run of the model does not end"
+        if hung := self._hung():
+            return f"a run of {', '.join(sorted(set(hung)))} does not end"
         if not self._decoding():
             return "a decode thread has ended unexpectedly"
         silent = [thread.name for thread in self.thread_health() if not thread.alive]
@@ -99,4 +103,14 @@ class Heartbeat:
         self._last = now
         for thread in self._threads():
             thread.ping()
-        self._on_beat(not self.trouble)
+        trouble = self.trouble
+        self._log_change(trouble)
+        self._on_beat(not trouble)
+
+    def _log_change(self, trouble: str) -> None:
+        """Log *trouble*, which may be none, unless it was there at the last heartbeat."""
+        before, self._logged = self._logged, trouble
+        if trouble and trouble != before:
+            _log.warn("the server is not alive: {trouble}", trouble=trouble)
+        elif before and not trouble:
+            _log.warn("the server is alive again")

@@ -114,9 +114,9 @@ def test_a_run_that_hangs_is_given_up_and_its_lane_used_again_when_it_ends(
     manual.submit("running")
     manual.submit("waiting")
     manual.clock.advance(limit - 1.0)
-    assert (manual.batcher.hung, manual.batcher.stats().hung) == (False, 0)
+    assert (manual.batcher.hung, manual.batcher.stats().hung) == ([], 0)
     manual.clock.advance(1.0)
-    assert (manual.batcher.hung, manual.batcher.stats().hung) == (True, 1)
+    assert (manual.batcher.hung, manual.batcher.stats().hung) == ([""], 1)
     manual.submit("late")
     assert [(name, type(end)) for name, end in manual.errors.items()] == [
         ("running", RunHung),

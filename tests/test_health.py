@@ -14,7 +14,7 @@ from server.heartbeat import HEARTBEAT_INTERVAL_SECONDS, MAX_SILENCE_SECONDS, He
 from server.http.messages import HTTPResponse
 from server.lifecycle import Lifecycle, State
 from tests.fakes.http import http_request
-from tests.fakes.server import SteppedThreads
+from tests.fakes.server import Log, SteppedThreads
 from tests.fakes.threads import Calls, outcomes
 
 
@@ -25,7 +25,7 @@ class HeartbeatHarness:
     names: tuple[str, ...] = ("model-0", "model-1")
     beats: list[bool] = field(default_factory=list)
     decoding: bool = True
-    hung: bool = False
+    hung: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Start the threads."""
@@ -136,27 +136,28 @@ def test_a_long_load_does_not_make_the_server_dead() -> None:
     harness.heartbeat.stop()
 
 
-def test_a_run_that_does_not_end_makes_the_server_dead_and_not_ready() -> None:
-    """Even while the threads answer pings; the watchdog gets no signal."""
+def test_a_run_that_does_not_end_makes_the_server_dead_and_not_ready(log: Log) -> None:
+    """Even while the threads answer pings; the watchdog gets no signal, and the log two lines."""
     harness = HeartbeatHarness()
     harness.lifecycle.move(State.READY)
     harness.heartbeat.start()
-    harness.hung = True
-    harness.wait(1)
-    trouble = "a run of the model does not end"
+    harness.hung = ("slow/1", "slow/1")
+    harness.wait(2)
+    trouble = "a run of slow/1 does not end"
     status, content = content_of(harness.api.healthz(http_request()))
     assert (status, content["alive"], content["trouble"]) == (503, False, trouble)
     assert content_of(harness.api.readyz(http_request())) == (
         503,
         {"ready": False, "state": "ready", "trouble": trouble},
     )
-    harness.hung = False
+    harness.hung = ()
     harness.wait(1)
     assert content_of(harness.api.readyz(http_request())) == (
         200,
         {"ready": True, "state": "ready"},
     )
-    assert harness.beats == [True, False, True]
+    assert harness.beats == [True, False, False, True]
+    assert log.lines() == [f"the server is not alive: {trouble}", "the server is alive again"]
     harness.heartbeat.stop()
 
 

@@ -317,7 +317,7 @@ def test_a_run_fails_its_requests_after_the_run_timeout(
     answer = harness.submit()
     harness.clock.advance(seconds)
     assert kinds(answer) == ended
-    assert harness.lanes.hung == bool(ended)
+    assert bool(harness.lanes.hung) == bool(ended)
 
 
 def test_a_hung_run_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,5 +326,5 @@ def test_a_hung_run_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not harness.lanes.hung
     harness.start()
     assert not harness.lanes.hung
-    monkeypatch.setattr("batcher.batcher.Batcher.hung", True)
+    monkeypatch.setattr("batcher.batcher.Batcher.hung", ["a/1"])
     assert harness.lanes.hung

@@ -51,14 +51,9 @@ class LanePool:
         return [lane.thread for lane in self.lanes]
 
     @property
-    def hung(self) -> bool:
-        """Whether a run has exceeded its timeout and not ended."""
-        return self._batcher is not None and self._batcher.hung
-
-    @property
-    def hung_lanes(self) -> int:
-        """The number of lanes whose run has exceeded its timeout and not ended."""
-        return 0 if self._batcher is None else self._batcher.stats().hung
+    def hung(self) -> list[str]:
+        """The models and versions whose runs have exceeded their timeout, a name a lane."""
+        return [] if self._batcher is None else self._batcher.hung
 
     def forget(self, model: LoadedModel) -> None:
         """Drop what the lanes keep of *model*, whose runs have ended."""

@@ -49,7 +49,7 @@ class ServerMetrics:
 
     def _read_lanes(self, readings: Readings) -> None:
         readings.add(declared.LANES, len(self.lanes.lanes))
-        readings.add(declared.LANES_HUNG, self.lanes.hung_lanes)
+        readings.add(declared.LANES_HUNG, len(self.lanes.hung))
         for number, lane in enumerate(self.lanes.lanes):
             readings.add(declared.LANE_BUSY, lane.busy_seconds, str(number))
 

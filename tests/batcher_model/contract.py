@@ -66,7 +66,7 @@ def check_numbers(checked: CheckedBatcher) -> None:
     if not checked.aborted:
         hung = sum(it.given_up for it in in_flight)
         assert hung <= stats.hung <= sum(it.overdue for it in in_flight)
-        assert checked.batcher.hung == (stats.hung > 0)
+        assert len(checked.batcher.hung) == stats.hung
     over = checked.aborted or (checked.drains > 0 and len(checked.drained) == checked.drains)
     open_state = State.DRAINING if checked.closed else State.RUNNING
     assert stats.state is (State.STOPPED if over else open_state)

@@ -50,7 +50,9 @@ class DescribedServer:
         lifecycle = Lifecycle()
         lifecycle.move(State.READY)
         health = HealthAPI(
-            Heartbeat(self.clock, lambda: (), hung=bool), lifecycle, lambda: bool(self.models.names)
+            Heartbeat(self.clock, lambda: ()),
+            lifecycle,
+            lambda: bool(self.models.names),
         )
         self.routes = route_table(
             self.models,

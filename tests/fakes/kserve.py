@@ -191,7 +191,7 @@ class KServeServer:
             self.models.route(name, Versions(served, versions[0], labels, awaited, ()))
         self.models.await_models({"slow": "loading"})
         self.changes = FakeRepository(*REPORTS)
-        alive = Heartbeat(self.clock, lambda: (), hung=lambda: self.hung)
+        alive = Heartbeat(self.clock, lambda: (), hung=lambda: ["mlp/1"] if self.hung else [])
         self.hung = False
         pets = InferenceAPI(lambda _: self.models.find("pets"), NATIVE, seconds=self.clock.seconds)
         self.lifecycle = Lifecycle()
