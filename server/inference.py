@@ -7,9 +7,11 @@ here runs on the reactor thread, except for the functions that are passed to the
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import inf
 from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from batcher.error_kind import ErrorKind, RequestError
@@ -61,13 +63,11 @@ class Inference:
         model: ServedModel,
         pool: DecodePool,
         *,
-        seconds: Callable[[], float],
+        clock: IReactorTime,
         default_timeout: DefaultTimeout = NO_DEFAULT_TIMEOUT,
     ) -> None:
         """
-        *seconds* returns the time of the clock on which deadlines are set, in seconds.
-
-        It is called on the reactor thread and on decode threads.
+        Deadlines are times of *clock*, whose time is also read on decode threads.
         """
         self.model = model
         self.statistics = Statistics()
@@ -75,12 +75,15 @@ class Inference:
         self.requests = RequestCounts()
         #: The durations of the answered requests for this version, in seconds.
         self.phases = HistogramBuffer(DURATION_BOUNDS, PHASES)
-        self.admission = Admission(model, pool, seconds=seconds, default_timeout=default_timeout)
+        self.admission = Admission(
+            model, pool, seconds=clock.seconds, default_timeout=default_timeout
+        )
         self._pool = pool
         self._share = model.queues.share
         # Answers do not wait behind all images of the model that wait to be decoded.
         self._answers = Share(self._share.name, self._share.account)
-        self._seconds = seconds
+        self._clock = clock
+        self._seconds = clock.seconds
         self._calls = 0  #: calls that have not ended
         self._string_bytes = 0  #: of the submitted feeds that have not ended
         #: Whether it takes no new calls; set by `retire`.
@@ -162,19 +165,56 @@ class Inference:
             except Exception:  # noqa: BLE001 - any error is the result of the call
                 return fail(self._not_prepared(Failure()))
         else:
+            timeout = self.admission.timeout(call.options)
             prepared = self._pool.run(
                 self._prepare_in_time,
                 call,
-                self.admission.timeout(call.options),
+                timeout,
                 timing,
                 began,
                 share=self.admission.share_of(call.options),
                 on_duration=partial(self._observe_decoding, call.options, timing),
             )
+            self._end_at_deadline(prepared, call.options, timeout, timing)
             answer = prepared.addCallbacks(
-                self.submit, self._not_decoded, callbackArgs=(call.options, timing)
+                self.submit,
+                self._not_decoded,
+                callbackArgs=(call.options, timing),
+                errbackArgs=(timing,),
             )
         return answer.addCallback(self._finish, call, timing)
+
+    def _end_at_deadline(
+        self, prepared: Deferred[Feed], options: RequestOptions, timeout: float, timing: Timing
+    ) -> None:
+        """
+        Let *prepared* fail with `DeadlineExceeded` after *timeout* seconds, if it has not fired.
+
+        So a request is answered in time even if no decode thread is free.  A default timeout limits
+        the wait for a thread, and not the time in which it prepares the feed.
+        """
+        if timeout == inf:
+            return
+        error: DeadlineExceeded | None = None
+        timer: IDelayedCall
+
+        def check() -> None:
+            nonlocal error, timer
+            late = self._seconds() - (options.since + timeout)
+            if late < 0:  # other images of the request were decoded, and their time does not count
+                timer = self._clock.callLater(-late, check)
+            elif options.timeout is not None or timing.decode_wait is None:
+                error = DeadlineExceeded(late, "queue")
+                prepared.cancel()
+
+        def ended(result: R) -> R | Failure:
+            if timer.active():
+                timer.cancel()
+            return result if error is None else Failure(error)
+
+        left = options.since + timeout - self._seconds()
+        timer = self._clock.callLater(max(0.0, left), check)
+        prepared.addBoth(ended)
 
     def observe(self, timing: Timing, received: float) -> None:
         """
@@ -245,23 +285,23 @@ class Inference:
         """
         Return the feed of *call*; called on the thread on which it is prepared.
 
-        Sets the time since *asked*, when the thread was asked for.  If the *timeout* of the call,
-        in seconds, has passed, raises `DeadlineExceeded` and prepares nothing.
+        If the *timeout* of the call, in seconds, has passed, raises `DeadlineExceeded` and prepares
+        nothing; else sets the time since *asked*, when the thread was asked for.
         """
         now = self._seconds()
-        timing.decode_wait = now - asked
         late = now - (call.options.since + timeout)
         if late > 0:
             raise DeadlineExceeded(late, "queue")
+        timing.decode_wait = now - asked
         return call.prepare()
 
-    def _not_decoded(self, failure: Failure) -> Failure:
+    def _not_decoded(self, failure: Failure, timing: Timing) -> Failure:
         """
         Record a request that no decode thread has prepared; return *failure*, its error.
 
         If its deadline passed before a thread was free, the margin learns from that.
         """
-        if failure.check(DeadlineExceeded):
+        if failure.check(DeadlineExceeded) and timing.decode_wait is None:
             self.admission.decoding.observe_missed(self._seconds())
         return self._not_prepared(failure)
 

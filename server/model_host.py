@@ -127,9 +127,7 @@ class ModelHost:
         delay = self.settings.max_queue_delay or 0.0
         measured = [it for it in queues.known.values() if learned_timeout(it) < inf]
         timeout = DefaultTimeout(self.settings.default_timeout, measured, delay)
-        self.inference = Inference(
-            served, self._pool, seconds=self._clock.seconds, default_timeout=timeout
-        )
+        self.inference = Inference(served, self._pool, clock=self._clock, default_timeout=timeout)
         _log.info(
             "{name} is ready on {device}: {lanes} lanes, batches of up to {cap} rows, {timeout}",
             name=served.full_name,

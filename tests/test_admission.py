@@ -29,7 +29,7 @@ class Busy:
         pool = DecodePool(self.calls, 1, pool=self.threads, clock=lambda: float(next(ticks)))
         pool.start()
         self.model = served_model(self.clock, ManualLane())
-        self.inference = Inference(self.model, pool, seconds=self.clock.seconds)
+        self.inference = Inference(self.model, pool, clock=self.clock)
         self.admission = self.inference.admission
 
     def queue_rows(self, count: int) -> None:

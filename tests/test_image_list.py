@@ -94,9 +94,7 @@ class Fixture:
         self.model = replace(model, image_input=replace(images(), array_of=array_of))
         pool = DecodePool(self.calls, 1, pool=self.threads, clock=self.clock.seconds)
         pool.start()
-        self.inference = Inference(
-            self.model, pool, seconds=self.clock.seconds, default_timeout=default
-        )
+        self.inference = Inference(self.model, pool, clock=self.clock, default_timeout=default)
         self.api = InferenceAPI(lambda _: self.inference, NATIVE, seconds=self.clock.seconds)
 
     def send(

@@ -66,23 +66,37 @@ def test_the_times_of_an_image_are_recorded_stage_by_stage() -> None:
     assert len(second) == 1
 
 
-def test_an_image_is_not_decoded_after_its_deadline() -> None:
-    """At the deadline itself it still is."""
+def test_a_request_ends_at_its_deadline_even_if_no_decode_thread_is_free() -> None:
+    """It is not decoded any more; one without a deadline waits, and is."""
     fixture = InferenceFixture()
-    timing = Timing()
-    late, just = (
-        outcomes(
-            classify(fixture.inference, b"no image", 1, RequestOptions(timeout=at), timing=timing)
-        )
-        for at in (3.5, 4.0)
+    late, waiting = (
+        outcomes(classify(fixture.inference, b"no image", 1, options))
+        for options in (RequestOptions(timeout=4.0), RequestOptions())
     )
-    fixture.clock.advance(4)
-    fixture.decode()
-    fixture.decode()
+    fixture.clock.advance(3)
+    assert (late, waiting) == ([], [])
+    fixture.clock.advance(2)
     (error,) = late
     assert isinstance(error, DeadlineExceeded)
-    assert (error.late, error.stage) == (0.5, "queue")
-    assert kinds(just) == [NotAnImage]
+    assert (error.late, error.stage) == (1.0, "queue")
+    fixture.decode()
+    assert kinds(waiting) == [NotAnImage]
+    assert fixture.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(("timeout", "kind"), [(4.0, DeadlineExceeded), (None, NotAnImage)])
+def test_a_request_ends_at_its_deadline_while_it_is_decoded(
+    timeout: float | None, kind: type[Exception]
+) -> None:
+    """The result is dropped; the default timeout does not limit the time of a decoding."""
+    fixture = InferenceFixture(default_timeout=4.0)
+    fired = outcomes(classify(fixture.inference, b"no image", 1, RequestOptions(timeout=timeout)))
+    fixture.threads.step()  # it is decoded, and its result is not delivered yet
+    fixture.clock.advance(5)
+    assert kinds(fired) == ([kind] if timeout else [])
+    fixture.calls.step()
+    assert kinds(fired) == [kind]
+    assert fixture.clock.getDelayedCalls() == []
 
 
 def _stop_pool(fixture: InferenceFixture) -> None:
@@ -224,7 +238,7 @@ def test_the_strings_of_all_requests_have_a_limit_in_bytes() -> None:
     """A compressed body may hold long strings; what has ended counts no longer."""
     clock, lane = Clock(), ManualLane()
     pool = DecodePool(Calls(), 1, pool=ManualThreads())
-    inference = Inference(tensors(clock, lane, max_queue_bytes=128), pool, seconds=clock.seconds)
+    inference = Inference(tensors(clock, lane, max_queue_bytes=128), pool, clock=clock)
     first, second, third = (outcomes(inference.run(strings_call(it))) for it in (100, 28, 1))
     assert (kinds(first), kinds(second), kinds(third)) == ([], [], [TooManyStringBytes])
     assert "1 bytes; 128 bytes of strings are waiting or running, and the limit is 128" in str(

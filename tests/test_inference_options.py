@@ -94,7 +94,7 @@ class InferenceFixture:
         pool.start()
         self.batcher = RecordingBatcher(self.clock)
         model = replace(served_model(self.clock, ManualLane()), batcher=self.batcher)
-        self.inference = Inference(model, pool, seconds=self.clock.seconds, default_timeout=default)
+        self.inference = Inference(model, pool, clock=self.clock, default_timeout=default)
 
     def begin(
         self, options: RequestOptions, *, rows: int = 1, signature: Signature = SIGNATURE
@@ -167,9 +167,7 @@ def test_an_idle_server_refuses_nothing() -> None:
     model = served_model(clock, lane)
     slow = Feed(OTHER, (np.zeros((1, 1), np.float32),))
     model.queues.learn(slow, 1, {1: 4.0})
-    inference = Inference(
-        model, DecodePool(Calls(), 1, pool=ManualThreads()), seconds=clock.seconds
-    )
+    inference = Inference(model, DecodePool(Calls(), 1, pool=ManualThreads()), clock=clock)
     inference.submit(slow)
     with pytest.raises(Overloaded):
         inference.admission.admit(RequestOptions(since=0.0, timeout=2.0))
@@ -183,11 +181,10 @@ def test_a_deadline_missed_before_decoding_raises_the_margin() -> None:
     fixture = InferenceFixture(DefaultTimeout(3.0))
     fixture.begin(RequestOptions(64.0, None))
     fixture.decode()
-    for _ in range(2):
-        fixture.begin(RequestOptions(64.0, None))
+    for timeout in (None, 8.0):
+        fixture.begin(RequestOptions(64.0, timeout))
     fixture.inference.admission.admit(RequestOptions(since=64.0, timeout=5.1))
-    fixture.clock.advance(4.0)
-    fixture.decode()
+    fixture.clock.advance(4.0)  # the first of both ends
     with pytest.raises(Overloaded):
         fixture.inference.admission.admit(RequestOptions(since=68.0, timeout=3.1))
     fixture.inference.admission.admit(RequestOptions(since=68.0, timeout=3.7))
@@ -273,6 +270,5 @@ def test_a_default_holds_before_the_decoding_too() -> None:
     """A request is not decoded after it."""
     fixture = InferenceFixture(DefaultTimeout(8.0))
     fired = outcomes(classify(fixture.inference, b"", 1, RequestOptions(64.0, None)))
-    fixture.clock.advance(8.5)
-    fixture.decode()
+    fixture.clock.advance(8.0)
     assert kinds(fired) == [DeadlineExceeded]

@@ -75,7 +75,7 @@ class Zoo:
         for name in ("cats", "dogs"):
             self.lanes[name] = ManualLane()
             model = replace(tensors(clock, self.lanes[name]), name=name)
-            inference = Inference(model, pool, seconds=clock.seconds)
+            inference = Inference(model, pool, clock=clock)
             self.models.route(name, Versions({model.version: inference}, model.version))
         native = InferenceAPI(lambda _: self.models.find("cats"), NATIVE, seconds=clock.seconds)
         other = InferenceAPI(self._named, OTHER, seconds=clock.seconds)

@@ -149,7 +149,7 @@ def fill_memory(server: Server) -> None:
 def replace_version(server: Server) -> None:
     """Replace the version that has admitted the request, and send the rest of the body."""
     old = server.inference
-    new = Inference(old.model, server.service.pool, seconds=server.reactor.seconds)
+    new = Inference(old.model, server.service.pool, clock=server.reactor)
     old.retire()
     server.service.models.route("pets", Versions({"8": new}, "8"))
     server.send(IMAGE[20:])

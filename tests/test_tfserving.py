@@ -136,7 +136,7 @@ def test_images_share_batches_with_those_of_other_dialects() -> None:
     pool = DecodePool(calls, 1, pool=threads, clock=clock.seconds)
     pool.start()
     model = served_model(clock, lane, policy=FixedPolicy(4, 0.0))
-    inference = Inference(model, pool, seconds=clock.seconds)
+    inference = Inference(model, pool, clock=clock)
 
     def send(dialect: Dialect, body: bytes, rest: str = "") -> list[object]:
         api = InferenceAPI(lambda _: inference, dialect, seconds=clock.seconds)

@@ -84,9 +84,7 @@ class DescribedServer:
             labels=LABELS if images else (),
         )
         samples = {it.name: blank_feed(it, b"text") for it in model.signatures.values()}
-        inference = Inference(
-            replace(model, samples=samples), self.pool, seconds=self.clock.seconds
-        )
+        inference = Inference(replace(model, samples=samples), self.pool, clock=self.clock)
         self.models.route(name, Versions({version: inference}, version))
         return inference
 

@@ -70,9 +70,7 @@ class EndpointFixture:
         """Start the pool."""
         pool = DecodePool(self.calls, 1, pool=self.threads, clock=self.clock.seconds)
         pool.start()
-        inference = Inference(
-            self.model or tensors(self.clock, self.lane), pool, seconds=self.clock.seconds
-        )
+        inference = Inference(self.model or tensors(self.clock, self.lane), pool, clock=self.clock)
         self.api = InferenceAPI(lambda _: inference, NATIVE, seconds=self.clock.seconds)
 
     def decode(self) -> None:

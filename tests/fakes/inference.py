@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 
 import numpy as np
 from twisted.internet.task import Clock
@@ -10,6 +11,7 @@ from batcher.policy import FixedPolicy
 from model.execution.decode_pool import DecodePool
 from model.signature import Feed
 from server.call import Call, Outputs
+from server.deadlines import DefaultTimeout
 from server.inference import Inference
 from tests.fakes.server import SIGNATURE, SIZE, ManualLane, served_model
 from tests.fakes.threads import Calls, ManualThreads
@@ -24,6 +26,7 @@ class InferenceFixture:
     threads: ManualThreads = field(default_factory=ManualThreads)
     calls: Calls = field(default_factory=Calls)
     max_queued_rows: int = 8
+    default_timeout: float = inf
 
     def __post_init__(self) -> None:
         """Start the pool; each decoding takes two seconds."""
@@ -36,7 +39,12 @@ class InferenceFixture:
             policy=FixedPolicy(4, 0.0),
             max_queued_rows=self.max_queued_rows,
         )
-        self.inference = Inference(model, self.pool, seconds=self.clock.seconds)
+        self.inference = Inference(
+            model,
+            self.pool,
+            clock=self.clock,
+            default_timeout=DefaultTimeout(self.default_timeout),
+        )
 
     def decode(self) -> None:
         """Decode one image."""

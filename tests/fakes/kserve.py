@@ -182,7 +182,7 @@ class KServeServer:
                 version: Inference(
                     _model(name, version, self.clock, lane),
                     pool,
-                    seconds=self.clock.seconds,
+                    clock=self.clock,
                 )
                 for version in versions
             }

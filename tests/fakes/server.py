@@ -234,7 +234,7 @@ class FakeInference(Inference):
 
     def __init__(self, clock: IReactorTime) -> None:
         pool = DecodePool(lambda *_: None, 1)
-        super().__init__(served_model(clock, ManualLane()), pool, seconds=clock.seconds)
+        super().__init__(served_model(clock, ManualLane()), pool, clock=clock)
         self.admission = FakeAdmission(self.model, pool, seconds=clock.seconds)
         self.admission.admitted = []
         self.calls: list[RecordedCall] = []

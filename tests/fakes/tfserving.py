@@ -209,7 +209,7 @@ class TFServingServer:
         for name in MODELS:
             versions = ("7", "1") if name == "pets" else ("1",)
             by_version = {
-                version: Inference(_model(name, version, clock), pool, seconds=clock.seconds)
+                version: Inference(_model(name, version, clock), pool, clock=clock)
                 for version in versions
             }
             labels = {"stable": versions[0]}
