@@ -144,9 +144,13 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def hung(self) -> list[str]:
-        """The names of the shares whose runs were given up and have not ended, a name a run."""
-        shares = [batch.queue.share for batch in self._lanes if batch.hung]
-        return ["" if share is None else share.name for share in shares]
+        """
+        The names of the shares, or of the queues without one, whose runs hang: one for each run.
+
+        Such a run was given up and has not ended.
+        """
+        queues = [batch.queue for batch in self._lanes if batch.hung]
+        return [it.name if it.share is None else it.share.name for it in queues]
 
     @property
     def waiting(self) -> Collection[Queue[Item, Result]]:

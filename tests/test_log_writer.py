@@ -62,6 +62,25 @@ def started(
         writer.stop()
 
 
+def test_a_slow_target_delays_one_caller_and_not_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second line is written only after its caller has gone on."""
+    target = Target()
+    gates = {b"first\n": threading.Event(), b"second\n": threading.Event()}
+
+    def write(lines: bytes) -> None:
+        assert gates[lines].wait(LIMIT)
+        target.write(lines)
+
+    with started(write) as writer:
+        writer.write_line(b"first\n")  # its caller waits for MAX_WAIT_SECONDS
+        gates[b"first\n"].set()
+        assert target.entered.wait(LIMIT)
+        monkeypatch.setattr("server.process.log_writer.MAX_WAIT_SECONDS", 2 * LIMIT)
+        writer.write_line(b"second\n")
+        gates[b"second\n"].set()
+    assert target.text == b"first\nsecond\n"
+
+
 def test_a_line_is_written_before_its_caller_goes_on() -> None:
     """Without a thread, and with one; so that it survives a crash."""
     target = Target()

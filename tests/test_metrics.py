@@ -275,6 +275,23 @@ def test_scrapes_that_arrive_meanwhile_share_one_text(monkeypatch: pytest.Monkey
     assert len(reads) == 3
 
 
+def test_scrapes_of_both_formats_at_one_moment_have_the_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And a model that was removed has no loads."""
+    monkeypatch.setattr("server.service.GPUs", partial(GPUs, load=FakeNVML))
+    harness = ServiceHarness(monkeypatch).started()
+    harness.service.reconciler.loads["removed", "failed"] += 1
+    clients = [harness.connect() for _ in range(2)]
+    clients[0].send(SCRAPE)
+    clients[1].send(request("GET", "/metrics", headers=OPEN))
+    harness.turn()
+    for client in clients:
+        assert b"tensorferry_gpu_memory_used_bytes{" in client.answer.body
+        assert b'model="pets",outcome="loaded"' in client.answer.body
+        assert b'model="removed"' not in client.answer.body
+
+
 @pytest.mark.full
 def test_no_request_adds_a_series(harness: ServiceHarness) -> None:
     """Whatever names of models, versions, paths and methods it makes up."""

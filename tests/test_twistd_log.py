@@ -74,7 +74,7 @@ def test_without_a_file_the_log_is_written_to_standard_output(
     """The present one: twistd replaces `sys.stdout` later."""
     reading, writing = os.pipe()
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(fileno=lambda: writing))
-    log = twistd_log(twistd, "plain", FakeReactor())
+    log = twistd_log(twistd, "plain")
     monkeypatch.undo()
     assert log is not None
     log.observer(EVENT)
@@ -89,7 +89,7 @@ def test_without_a_file_the_log_is_written_to_standard_output(
 )
 def test_twistd_keeps_its_other_logs(twistd: dict[str, object]) -> None:
     """And the error that a daemon has no standard output."""
-    assert twistd_log(twistd, "plain", FakeReactor()) is None
+    assert twistd_log(twistd, "plain") is None
 
 
 @pytest.mark.parametrize("option", ["syslog", "logger"])
@@ -107,20 +107,18 @@ def test_json_needs_a_log_of_ours(option: str, capsys: pytest.CaptureFixture[str
 
 
 def test_a_signal_begins_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the reactor thread, unless the process has a handler of its own."""
+    """With the next line, unless the process has a handler of its own."""
     handlers: list[tuple[int, Callable[[], object]]] = []
     monkeypatch.setattr(signal, "signal", lambda *arguments: handlers.append(arguments))
-    reactor = FakeReactor()
-    file = RotatedFile(str(tmp_path / "ferry.log"), reactor)
+    file = RotatedFile(str(tmp_path / "ferry.log"))
     file.write(b"one\n")
     ((number, handler),) = handlers
     assert number == signal.SIGUSR1
-    handler()
     file.write(b"two\n")
-    reactor.from_threads.drain()
+    handler()
     file.write(b"three\n")
     texts = [(tmp_path / name).read_text() for name in ("ferry.log.1", "ferry.log")]
     assert texts == ["one\ntwo\n", "three\n"]
     monkeypatch.setattr(signal, "getsignal", lambda _: print)
-    RotatedFile(str(tmp_path / "other.log"), reactor).write(b"one\n")
+    RotatedFile(str(tmp_path / "other.log")).write(b"one\n")
     assert len(handlers) == 1

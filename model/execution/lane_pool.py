@@ -52,7 +52,7 @@ class LanePool:
 
     @property
     def hung(self) -> list[str]:
-        """The models and versions whose runs have exceeded their timeout, a name a lane."""
+        """The models and versions whose runs have exceeded their timeout, one for each lane."""
         return [] if self._batcher is None else self._batcher.hung
 
     def forget(self, model: LoadedModel) -> None:

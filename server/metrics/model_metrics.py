@@ -119,9 +119,12 @@ def read_requests(models: Models, readings: Readings) -> None:
 
 def read_repository(reconciler: Reconciler, readings: Readings) -> None:
     """Add the versions by state, and the loads, to *readings*."""
-    for model in report_models(reconciler):
+    reports = report_models(reconciler)
+    for model in reports:
         states = Counter(it.state for it in model.versions)
         for state, count in states.items():
             readings.add(declared.MODEL_VERSIONS, count, model.name, state)
+    names = {it.name for it in reports}
     for (name, outcome), count in reconciler.loads.items():
-        readings.add(declared.LOADS, count, name, outcome)
+        if name in names:  # else the model was removed
+            readings.add(declared.LOADS, count, name, outcome)

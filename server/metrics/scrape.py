@@ -15,7 +15,7 @@ from prometheus_client.exposition import gzip_accepted
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
 from twisted.python.failure import Failure
 
 from model.execution.memory import available_bytes
@@ -78,7 +78,7 @@ class ReadCollector(Collector):
 
 class Scrapes:
     """
-    Makes one text at a time; scrapes of the same format that arrive meanwhile share it.
+    Makes one text at a time; scrapes of its format that arrive meanwhile share it.
 
     Inert until the first scrape, which starts the thread.
     """
@@ -94,6 +94,7 @@ class Scrapes:
         self._gpus = gpus
         self._new_thread = new_thread
         self._thread: ModelThread | None = None
+        self._one_at_a_time = DeferredLock()
         self._waiting: dict[Format, list[Deferred[bytes]]] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -105,7 +106,8 @@ class Scrapes:
         waiting = self._waiting.setdefault(form, [])
         waiting.append(answer)
         if len(waiting) == 1:
-            ensureDeferred(self._made(form)).addBoth(self._deliver, form)
+            making = self._one_at_a_time.run(lambda: ensureDeferred(self._made(form)))
+            making.addBoth(self._deliver, form)
         return answer
 
     async def _made(self, form: Format) -> bytes:

@@ -4,8 +4,8 @@ Write the log on a thread of its own, so that a slow or blocked target never blo
 Decides when a line is written and which lines are dropped.  There are two kinds:
 
 - a line of an event, such as a warning, is written at once.  The thread that logs it waits for that
-  up to `MAX_WAIT_SECONDS`, so that the line is not lost if the process crashes next; while the
-  target takes nothing, it does not wait;
+  up to `MAX_WAIT_SECONDS`, so that the line is not lost if the process crashes next; it does not
+  wait if the line before took longer;
 - an entry of the access log is formatted and written within `FLUSH_SECONDS`, many at a time.
 
 If either kind arrives faster than the target takes it, new ones are dropped and counted.  Before
@@ -97,12 +97,13 @@ class LogWriter:
         self._format_access = format_access
         self._wall_clock = wall_clock
         self._on_dropped = on_dropped
-        # Of both, the methods used here may be interrupted and called again: none has a lock.
+        # The methods of both that are used here take no lock, so a finalizer or a signal handler
+        # may call them during another call.
         self._lines: SimpleQueue[tuple[bytes, threading.Event] | None] = SimpleQueue()
         self._entries: deque[tuple[float, Access]] = deque()
         self._thread: threading.Thread | None = None
         self._stopping = False
-        #: Whether the target has taken the last line in time.
+        #: Whether the last line was written within `MAX_WAIT_SECONDS`.
         self._keeps_up = True
         # Lines and entries so far; threads that drop lines at the same moment may miss one.
         self._dropped = 0
@@ -173,7 +174,7 @@ class LogWriter:
             written.set()
 
     def _write_entries(self) -> None:
-        """Write all entries, or those before the next line."""
+        """Write the waiting entries; stop when a line waits, which is written first."""
         while self._entries and self._lines.empty():
             count = min(GROUP_ENTRIES, len(self._entries))
             group = [self._entries.popleft() for _ in range(count)]
@@ -186,12 +187,13 @@ class LogWriter:
 
     def _put(self, lines: bytes, count: int) -> None:
         """Write *lines*, as many as *count*; if that fails, count them as dropped."""
+        began = time.monotonic()
         try:
             self._write(lines)
         except Exception:  # noqa: BLE001 - there is no place to report that the log fails
             self._dropped += count
         else:
-            self._keeps_up = True
+            self._keeps_up = time.monotonic() - began < MAX_WAIT_SECONDS
 
     def _report(self) -> None:
         """Report lines that were dropped since the last report, if it is time to."""

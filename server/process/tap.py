@@ -105,7 +105,7 @@ def makeService(options: Options) -> IService:
     from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
 
     twistd: Any = options.parent or {}  # Any: Twisted's own options are untyped
-    log = twistd_log(twistd, options.resolved.settings.log_format, reactor)
+    log = twistd_log(twistd, options.resolved.settings.log_format)
 
     def remove_pidfile() -> None:
         with suppress(OSError):

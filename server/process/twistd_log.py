@@ -8,7 +8,6 @@ twistd's own options decide on the place: ``--logfile``, or standard output.  Wi
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,11 +22,11 @@ from server.settings.table import LogFormat
 _STDOUT = "-"
 
 
-def twistd_log(twistd: Mapping[str, Any], log_format: LogFormat, reactor: Any) -> ServerLog | None:
+def twistd_log(twistd: Mapping[str, Any], log_format: LogFormat) -> ServerLog | None:
     """
     Return the log for the options of *twistd*; None if twistd writes it itself.
 
-    Opens no file yet.  *reactor* is Any for the same reason as in `InferenceService`.
+    Opens no file yet.
     """
     is_daemon = not twistd.get("nodaemon", True)
     path = twistd.get("logfile") or ("twistd.log" if is_daemon else _STDOUT)
@@ -39,7 +38,7 @@ def twistd_log(twistd: Mapping[str, Any], log_format: LogFormat, reactor: Any) -
     if path == _STDOUT:
         # twistd replaces sys.stdout later.
         return ServerLog(_to_stream(sys.stdout), lines)
-    return ServerLog(RotatedFile(path, reactor).write, lines)
+    return ServerLog(RotatedFile(path).write, lines)
 
 
 def _to_stream(stream: Any) -> Callable[[bytes], None]:  # Any: a test's stream has no descriptor
@@ -50,29 +49,29 @@ def _to_stream(stream: Any) -> Callable[[bytes], None]:  # Any: a test's stream 
 
 
 class RotatedFile:
-    """The file of ``--logfile``, which twistd rotates by its size, and at SIGUSR1."""
+    """
+    The file of ``--logfile``, which is rotated by its size, as twistd does, and after SIGUSR1.
 
-    def __init__(self, path: str, reactor: Any) -> None:
+    After the signal the next line begins a new file: the disk may be slow, and the signal handler
+    runs on the reactor thread.
+    """
+
+    def __init__(self, path: str) -> None:
         """Open no file yet: `write` does, on the main thread, when twistd begins its log."""
         self._path = os.path.abspath(path)  # noqa: PTH100 - as Twisted does
-        self._reactor = reactor
         self._file: LogFile | None = None
-        # Reentrant: a finalizer may log while the thread writes.
-        self._lock = threading.RLock()
+        self._rotation_is_due = False
 
     def write(self, lines: bytes) -> None:
-        """Write *lines*; called on the main thread, and then on that of the writer."""
-        with self._lock:
-            if self._file is None:
-                self._file = LogFile.fromFullPath(self._path)
-                if not signal.getsignal(signal.SIGUSR1):
-                    signal.signal(signal.SIGUSR1, self._rotate_soon)
-            self._file.write(lines)
+        """Write *lines*; called on the main thread, later on that of the writer, one at a time."""
+        if self._file is None:
+            self._file = LogFile.fromFullPath(self._path)
+            if not signal.getsignal(signal.SIGUSR1):
+                signal.signal(signal.SIGUSR1, self._rotate_next)
+        if self._rotation_is_due:
+            self._rotation_is_due = False
+            self._file.rotate()
+        self._file.write(lines)
 
-    def _rotate_soon(self, *_: object) -> None:
-        self._reactor.callFromThread(self._rotate)
-
-    def _rotate(self) -> None:
-        with self._lock:
-            if self._file is not None:
-                self._file.rotate()
+    def _rotate_next(self, *_: object) -> None:
+        self._rotation_is_due = True
