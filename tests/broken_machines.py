@@ -310,10 +310,6 @@ BROKEN = {
                     it.program("chronyc", "echo 'Leap status     : Not synchronised'")],
         "clock", "not synchronised", "timedatectl set-ntp true", Level.HINT,
     ),
-    "monotonic clock": Broken(
-        lambda it: setattr(it, "monotonic", iter([5.0, 3.0]).__next__),
-        "clock", "went back by 2 s", "restart",
-    ),
     "broken settings": Broken(
         wrong_settings,
         "settings", "--lanes: expected 1", "correct this setting",
