@@ -22,6 +22,7 @@ class FakeMachine:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
+        self.monkeypatch = monkeypatch
         self.root = folder / "root"
         self.packages = folder / "packages"
         self.cache = folder / "cache" / "tensorferry"
