@@ -131,7 +131,7 @@ def test_every_metric_has_its_type_and_labels(harness: ServiceHarness, open_metr
 
 
 def test_the_values_are_those_of_the_traffic(harness: ServiceHarness) -> None:
-    """One image is answered, one refused; one request comes in at this moment, one is answered."""
+    """One image is answered, one refused; one is being received, one is answered."""
     classify(harness.started())
     assert classify(harness, b"no image").answer.status == 400
     sending = harness.connect()
@@ -251,7 +251,7 @@ def test_a_server_that_starts_or_drains_has_metrics(harness: ServiceHarness) -> 
 
 
 def test_scrapes_that_arrive_meanwhile_share_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One text of each format; a client that hangs up takes nothing from the others."""
+    """One text of each format; a client that hangs up does not affect the other scrapes."""
     reads: list[Readings] = []
 
     class Counted(ServerMetrics):
