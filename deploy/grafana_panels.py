@@ -90,8 +90,8 @@ TRAFFIC = [
     ),
     Panel(
         "Success ratio",
-        "The share of the requests ended that were answered. When it falls, the panel beside shows "
-        "the causes.",
+        "The share of the requests ended that were answered. When it falls, 'Ends by outcome and "
+        "cause' shows the causes.",
         "percentunit",
         [
             (
@@ -248,7 +248,7 @@ DECODING = [
     Panel(
         "Decode jobs",
         "Jobs that ended per second, and jobs that wait for a thread. Jobs wait and none ends: the "
-        "pool is stuck, see the panel beside.",
+        "pool is stuck, see 'Age of decode jobs'.",
         "short",
         [
             (rate(own("decode_jobs_total", SERVER), "instance"), "{{instance}} per s"),
