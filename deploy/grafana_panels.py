@@ -114,7 +114,8 @@ TRAFFIC = [
     Panel(
         "Answers by status",
         "Answers of all routes per second, health checks and refusals included. 429: overload. "
-        "503: not ready, stopping, or a run that hangs. 504: too late. 500: read the log.",
+        "503: the server starts, stops or hangs, or overload in KServe v2. 504: too late. 500: "
+        "read the log.",
         "reqps",
         [(rate(own("http_responses_total", SERVER), "code"), "{{code}}")],
     ),
