@@ -204,4 +204,4 @@ def test_twistd_writes_the_same_lines_to_its_file(tmp_path: Path) -> None:
     assert shown == ids
     messages = [line["message"] for line in lines]
     assert "draining" in messages
-    assert messages[-1] == "Server Shut Down."
+    assert not any("Server Shut Down" in it or "factory" in it for it in messages)
