@@ -29,11 +29,6 @@ class HistogramCounts:
     counts: tuple[int, ...]  #: of each bucket alone; the last one is above all bounds
     sum: float  #: of all values
 
-    @property
-    def total(self) -> int:
-        """The count of all values."""
-        return sum(self.counts)
-
 
 class HistogramBuffer:
     """
