@@ -15,7 +15,7 @@ import pytest
 
 from tests.fakes.numpy_backend import LinearModel
 from tests.integration.clients import Answer, get, post, post_all
-from tests.integration.graphs import Graphs
+from tests.integration.daemons import daemon_port, has_ended, killed_after, write_model
 from tests.integration.moody_server import SLOW, SLOW_ROW
 from tests.integration.servers import (
     TWISTD,
@@ -24,13 +24,6 @@ from tests.integration.servers import (
     port_in,
     serving,
     wait_for,
-)
-from tests.integration.test_twistd import (
-    MODEL_TOML,
-    daemon_port,
-    has_ended,
-    killed_after,
-    sums_and_logarithms,
 )
 
 pytestmark = pytest.mark.full
@@ -186,8 +179,7 @@ def test_twistd_writes_the_same_lines_to_its_file(tmp_path: Path) -> None:
         *(*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}"),
         *("tensorferry", "--port=0", "--model=.", "--access-log", "--log-format=json"),
     ]
-    Graphs(tmp_path).write(sums_and_logarithms)
-    (tmp_path / "model.toml").write_text(MODEL_TOML)
+    write_model(tmp_path)
     with killed_after(pidfile):
         port = daemon_port(command, logfile, tmp_path)
         pid = int(pidfile.read_text())
