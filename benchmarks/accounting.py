@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from benchmarks.kept import Kept, json_option, stamped, write
+from benchmarks.machine import process_cpu_seconds
 from benchmarks.peer import dialect_of, null_feed, write_length
 from benchmarks.served import switching
 from benchmarks.tables import table
@@ -132,14 +133,6 @@ def serve_ways(port: int) -> None:
 # --- the measurement
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds that the process *pid* has used so far, in the kernel too."""
-    spent = 0
-    for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        spent += int(file.read_text().split()[0])
-    return spent / 1e9
-
-
 def measure(
     rounds: int, change: Callable[[], object], load: Callable[[], Closed], cpu: Callable[[], float]
 ) -> Kept:
@@ -218,7 +211,7 @@ def run(rounds: int, seconds: int, file: Path | None) -> None:
             rounds,
             change,
             lambda: closed_loop(url, CLIENTS, seconds, BODY_BYTES),
-            lambda: cpu_seconds(pid),
+            lambda: process_cpu_seconds(pid),
         )
     click.echo(report(figures))
     if file is not None:

@@ -1,5 +1,5 @@
 """
-Describe the machine that measures, and read how much CPU all of its programs have used.
+Describe the machine that measures, and read how much CPU one or all of its programs have used.
 
 The description has only what the figures depend on, and nothing that identifies the machine.  Linux
 only.
@@ -46,6 +46,16 @@ def tensorflow_version() -> str | None:
         except PackageNotFoundError:
             continue
     return None
+
+
+def process_cpu_seconds(pid: int, thread: int | None = None) -> float:
+    """
+    Return the CPU seconds that the process *pid*, or one *thread* of it, has used so far.
+
+    The time in the kernel is included.
+    """
+    files = Path(f"/proc/{pid}/task").glob(f"{thread or '*'}/schedstat")
+    return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
 def machine_cpu_seconds() -> float:

@@ -22,6 +22,7 @@ from typing import Any
 import click
 
 from benchmarks.kept import json_option, stamped, write
+from benchmarks.machine import process_cpu_seconds
 from benchmarks.tables import table
 from model.backend import LoadedModel, OnProgress
 from model.repository.serving_toml import ServingFacts
@@ -77,12 +78,6 @@ class Delays:
         self.start()
 
 
-def cpu_seconds(thread: int) -> float:
-    """Return the CPU time of *thread* of this process, by its native id, in seconds."""
-    used = Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[0]
-    return int(used) / 1e9
-
-
 def ask(connection: HTTPConnection, method: str, path: str, body: bytes = b"") -> bytes:
     """Return the body of the answer; raises RuntimeError unless its status is 200."""
     headers = {"Content-Type": "application/json"} if body else {}
@@ -107,10 +102,11 @@ def measure(
     time.sleep(1)
     idle, cpu, took, late = delays.worst, [], [], []
     for _ in range(scrapes):
-        delays.worst, used, began = 0.0, cpu_seconds(reactor_thread), time.perf_counter()
+        used = process_cpu_seconds(os.getpid(), reactor_thread)
+        delays.worst, began = 0.0, time.perf_counter()
         text = ask(connection, "GET", "/metrics")
         took.append(time.perf_counter() - began)
-        cpu.append(cpu_seconds(reactor_thread) - used)
+        cpu.append(process_cpu_seconds(os.getpid(), reactor_thread) - used)
         late.append(delays.worst)
         time.sleep(0.1)
     connection.close()

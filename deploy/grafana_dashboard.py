@@ -114,8 +114,11 @@ def dashboard() -> dict[str, Any]:
 
 
 def text() -> str:
-    """Return the contents of the file."""
-    return json.dumps(dashboard(), indent=1) + "\n"
+    """Return the contents of the file, which has one line for each field and each panel."""
+    fields = {name: json.dumps(value) for name, value in dashboard().items()}
+    lines = ",\n".join(map(json.dumps, panels()))
+    fields["panels"] = f"[\n{lines}\n]"
+    return "{\n" + ",\n".join(f'"{name}": {value}' for name, value in fields.items()) + "\n}\n"
 
 
 if __name__ == "__main__":

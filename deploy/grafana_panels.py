@@ -90,8 +90,8 @@ TRAFFIC = [
     ),
     Panel(
         "Success ratio",
-        "The share of the requests ended that were answered. When it falls, the panel beside shows "
-        "the causes.",
+        "The share of the requests ended that were answered. When it falls, 'Ends by outcome and "
+        "cause' shows the causes.",
         "percentunit",
         [
             (
@@ -114,7 +114,8 @@ TRAFFIC = [
     Panel(
         "Answers by status",
         "Answers of all routes per second, health checks and refusals included. 429: overload. "
-        "503: not ready, stopping, or a run that hangs. 504: too late. 500: read the log.",
+        "503: the server starts, stops or hangs, or overload in KServe v2. 504: too late. 500: "
+        "read the log.",
         "reqps",
         [(rate(own("http_responses_total", SERVER), "code"), "{{code}}")],
     ),
@@ -248,7 +249,7 @@ DECODING = [
     Panel(
         "Decode jobs",
         "Jobs that ended per second, and jobs that wait for a thread. Jobs wait and none ends: the "
-        "pool is stuck, see the panel beside.",
+        "pool is stuck, see 'Age of decode jobs'.",
         "short",
         [
             (rate(own("decode_jobs_total", SERVER), "instance"), "{{instance}} per s"),

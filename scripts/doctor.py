@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from server.doctor.finding import Finding
 
 _COLOURS = {"ok": "green", "hint": "cyan", "warning": "yellow", "fault": "red"}
-#: The widths of the first two columns: the longest level and the longest name of a check.
-_LEVEL_WIDTH, _CHECK_WIDTH = 7, 11
 
 
 @click.command(cls=SettingsCommand)
@@ -34,7 +32,7 @@ def doctor(command_line: CommandLine, as_json: bool) -> None:
     Takes the options of `tensorferry serve`, and examines what a server with them would use. The
     exit code is 1 if there is a fault. TensorFlow is imported in a process of its own.
     """
-    from server.doctor.examination import Subject, examine  # noqa: PLC0415 - only for a run
+    from server.doctor.examination import CHECKS, Subject, examine  # noqa: PLC0415 - only for a run
     from server.doctor.finding import Level  # noqa: PLC0415 - the same
     from server.doctor.machine import Machine  # noqa: PLC0415 - the same
 
@@ -43,11 +41,12 @@ def doctor(command_line: CommandLine, as_json: bool) -> None:
         settings = resolve(command_line, os.environ).settings
     except SettingsError as wrong:
         error = str(wrong)
+    widths = max(map(len, Level)), max(len(it.name) for it in CHECKS)
     findings = []
     for finding in examine(Subject(Machine(), settings, error)):
         findings.append(finding)
         if not as_json:
-            _print(finding)  # at once: the import of TensorFlow takes seconds
+            _print(finding, *widths)  # at once: the import of TensorFlow takes seconds
     if as_json:
         rows = [
             {"check": it.check, "level": it.level, "found": it.found, "remedy": it.remedy}
@@ -57,10 +56,14 @@ def doctor(command_line: CommandLine, as_json: bool) -> None:
     sys.exit(int(any(it.level is Level.FAULT for it in findings)))
 
 
-def _print(finding: "Finding") -> None:
-    """Print *finding* in one line, and its remedy in another; coloured on a terminal."""
-    level = click.style(f"{finding.level:<{_LEVEL_WIDTH}}", fg=_COLOURS[finding.level])
-    click.echo(f"{level}  {finding.check:<{_CHECK_WIDTH}}  {printable(finding.found)}")
+def _print(finding: "Finding", level_width: int, check_width: int) -> None:
+    """
+    Print *finding* in one line, and its remedy in another; coloured on a terminal.
+
+    The first two columns have these widths.
+    """
+    level = click.style(f"{finding.level:<{level_width}}", fg=_COLOURS[finding.level])
+    click.echo(f"{level}  {finding.check:<{check_width}}  {printable(finding.found)}")
     if finding.remedy:
-        indent = " " * (_LEVEL_WIDTH + 2)
-        click.echo(f"{indent}{'remedy':<{_CHECK_WIDTH}}  {printable(finding.remedy)}")
+        indent = " " * (level_width + 2)
+        click.echo(f"{indent}{'remedy':<{check_width}}  {printable(finding.remedy)}")

@@ -14,8 +14,6 @@ from typing import Literal, TypeAlias
 #: up.  ``failed``: with any other error.
 Outcome: TypeAlias = Literal["answered", "refused", "cancelled", "expired", "failed"]
 
-OUTCOMES: tuple[Outcome, ...] = ("answered", "refused", "cancelled", "expired", "failed")
-
 #: An outcome and its cause: why it was refused, the stage in which it expired or was cancelled, or
 #: the kind of its error; "" for an answer.
 End: TypeAlias = tuple[Outcome, str]
@@ -55,10 +53,3 @@ class RequestCounts:
     def in_progress(self) -> int:
         """The count of requests that have not ended."""
         return self.received - sum(self.ended.values())
-
-    def by_outcome(self) -> dict[Outcome, int]:
-        """Return the counts of ended requests by outcome, with zeros."""
-        counts = dict.fromkeys(OUTCOMES, 0)
-        for (outcome, _), count in self.ended.items():
-            counts[outcome] += count
-        return counts

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import ModuleType
 
 from server.doctor.finding import Level
 from server.settings.table import Settings
@@ -70,6 +72,19 @@ def own_model(it: FakeMachine) -> None:
     """Serve a Keras model of 3 bytes."""
     (it.folder / "own.keras").write_bytes(b"PK\3")
     it.settings = Settings(listen=(), model=it.folder / "own.keras")
+
+
+class NotImported(ModuleType):
+    """A module whose import of Pillow fails."""
+
+    def __getattr__(self, name: str) -> object:
+        raise ImportError("libtiff.so.6: cannot open shared object file", name="PIL._imaging")
+
+
+def broken_pillow(it: FakeMachine) -> None:
+    """It lacks a library of the system."""
+    module = "server.model_loading"
+    it.monkeypatch.setitem(sys.modules, module, NotImported(module))
 
 
 def wrong_settings(it: FakeMachine) -> None:
@@ -310,10 +325,6 @@ BROKEN = {
                     it.program("chronyc", "echo 'Leap status     : Not synchronised'")],
         "clock", "not synchronised", "timedatectl set-ntp true", Level.HINT,
     ),
-    "monotonic clock": Broken(
-        lambda it: setattr(it, "monotonic", iter([5.0, 3.0]).__next__),
-        "clock", "went back by 2 s", "restart",
-    ),
     "broken settings": Broken(
         wrong_settings,
         "settings", "--lanes: expected 1", "correct this setting",
@@ -321,6 +332,11 @@ BROKEN = {
     "no model": Broken(
         lambda it: setattr(it, "settings", Settings(listen=(), model=it.folder / "bin")),
         "model", "bin: holds no model", "--model",
+    ),
+    "broken Pillow": Broken(
+        broken_pillow,
+        "model", "^pillow cannot be imported: libtiff.so.6: ",
+        "^pip install --force-reinstall pillow$",
     ),
     "empty repository": Broken(
         lambda it: setattr(it, "settings", Settings(listen=(), models=it.folder / "bin")),

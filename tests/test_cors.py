@@ -3,7 +3,6 @@
 import pytest
 
 from server.http.cors import EXPOSED_HEADERS, Cors
-from server.service import InferenceService
 from server.settings.place_kinds import Origin
 from server.settings.table import Settings
 from tests.fakes.http import Answer, head, request
@@ -148,7 +147,6 @@ def test_without_the_option_no_answer_has_a_field_of_cors(front_end: FrontEnd) -
 def test_the_setting_reaches_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """On all addresses, also while no model is ready."""
     harness = ServiceHarness(monkeypatch, Settings(cors_origins=(OURS,)))
-    assert isinstance(harness.service, InferenceService)
     harness.start()
     client = harness.connect()
     client.send(request("GET", "/status", headers={"Origin": OURS}))

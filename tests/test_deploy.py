@@ -88,6 +88,58 @@ def test_the_links_of_the_page_have_targets() -> None:
         assert path or anchor in anchors, target
 
 
+# --- Prometheus: which pods its jobs find
+
+
+def relabelled(labels: dict[str, str], rules: list[dict[str, Any]]) -> dict[str, str] | None:
+    """Return *labels* after the relabelling by *rules*, as Prometheus does it; None: dropped."""
+    for rule in rules:
+        sources = [labels.get(name, "") for name in rule.get("source_labels", ())]
+        found = re.fullmatch(rule.get("regex", "(.*)"), ";".join(sources))
+        if rule.get("action") == "keep":
+            if found is None:
+                return None
+        elif found is not None:
+            template = re.sub(r"\$(\d)", r"\\\1", rule.get("replacement", "$1"))
+            labels = {**labels, rule["target_label"]: found.expand(template)}
+    return labels
+
+
+def meta_labels(kind: str, fields: dict[str, str]) -> dict[str, str]:
+    """Return the *fields* of a pod under the names that Prometheus gives them."""
+    return {
+        f"__meta_kubernetes_pod_{kind}_{re.sub('[^a-zA-Z0-9]', '_', name)}": value
+        for name, value in fields.items()
+    }
+
+
+def test_each_job_for_pods_finds_those_it_is_for_and_no_others() -> None:
+    """Those of KServe have the labels and annotations of the runtime."""
+    jobs = yaml.safe_load((DEPLOY / "prometheus-scrape.yaml").read_text())["scrape_configs"]
+    runtime = yaml.safe_load((DEPLOY / "kserve-serving-runtime.yaml").read_text())["spec"]
+    annotated = {"prometheus.io/scrape": "true", "prometheus.io/port": "12480"}
+    pods = {
+        "tensorferry-pods": ({"app": "tensorferry"}, annotated),
+        "tensorferry-kserve": (runtime["labels"], runtime["annotations"]),
+    }
+    ports = {"tensorferry-pods": 12480, "tensorferry-kserve": 8080}
+    for job in jobs[1:]:
+        for name, (labels, annotations) in pods.items():
+            found = relabelled(
+                {
+                    "__address__": "10.0.0.9",
+                    "__meta_kubernetes_pod_name": "pod-0",
+                    **meta_labels("label", labels),
+                    **meta_labels("annotation", annotations),
+                },
+                job["relabel_configs"],
+            )
+            assert (found is None) is (name != job["job_name"])
+            if found is not None:
+                assert found["__address__"] == f"10.0.0.9:{ports[name]}"
+                assert (found["job"], found["instance"]) == ("tensorferry", "pod-0")
+
+
 # --- KEDA: the fields of a ScaledObject, keda.sh/v1alpha1, as its CRD has them
 
 FIELDS: dict[str, type] = {

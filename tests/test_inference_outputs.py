@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from model.signature import STRING, Arrays
-from server.api.request_end import stage_of
+from server.api.request_end import end_of
 from server.call import MAX_BYTES_FINISHED_AT_ONCE, Call, Outputs, Timing
 from tests.fakes.inference import InferenceFixture, feed, tensor_call
 from tests.fakes.threads import kinds, outcomes
@@ -72,12 +72,13 @@ def test_a_result_that_is_cancelled_while_it_is_finished_is_dropped(begun: bool)
     timing = Timing()
     answer = fixture.inference.run(call, timing)
     fired = outcomes(answer)
-    assert stage_of(timing) == "run"
+    assert end_of(CancelledError(), timing) == ("cancelled", "run")
     fixture.lane.give(large())
     if begun:
         fixture.threads.step()
     answer.cancel()
-    assert (kinds(fired), stage_of(timing)) == ([CancelledError], "encode")
+    assert kinds(fired) == [CancelledError]
+    assert end_of(CancelledError(), timing) == ("cancelled", "encode")
     if not begun:
         fixture.threads.step()
     else:

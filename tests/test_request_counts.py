@@ -13,13 +13,3 @@ def test_a_request_is_in_progress_until_its_first_end() -> None:
     second.end(("refused", "late"))
     assert counts.ended == {ANSWERED: 1, ("refused", "late"): 1}
     assert (counts.received, counts.in_progress) == (3, 1)
-
-
-def test_the_causes_of_an_outcome_add_up() -> None:
-    """An outcome that no request had is zero."""
-    counts = RequestCounts()
-    for end in (ANSWERED, ANSWERED, ("refused", "late"), ("refused", "full")):
-        counts.receive().end(end)
-    assert counts.by_outcome() == {
-        "answered": 2, "refused": 2, "cancelled": 0, "expired": 0, "failed": 0
-    }  # fmt: skip

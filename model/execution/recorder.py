@@ -111,13 +111,13 @@ class Recorder:
         self._queues: OrderedDict[Queue[Any, Any], None] = OrderedDict()
         self._executions: WeakKeyDictionary[Share, dict[int, Executions]] = WeakKeyDictionary()
         self._by_share: dict[ref[Share], Totals] = {}
-        self._rest = Totals()  #: of the shares that are gone, and of queues without a share
+        self._rest = Totals()  #: of the shares that were unloaded, and of queues without a share
         #: The queue of the last event and the totals of its share: most events come in groups.
         self._last: tuple[Queue[Any, Any] | None, Totals] = (None, self._rest)
 
     @property
     def totals(self) -> Totals:
-        """The totals of all shares, also of those that are gone; a copy, which does not change."""
+        """The totals of all shares, the unloaded ones too; a copy, which does not change."""
         totals = Totals()
         for each in (self._rest, *self._by_share.values()):
             totals.add(each)
@@ -146,12 +146,12 @@ class Recorder:
             return self._rest
         totals = self._by_share.get(ref(queue.share))
         if totals is None:
-            self._collect_gone()
+            self._collect_unloaded()
             totals = self._by_share[ref(queue.share)] = Totals()
         return totals
 
-    def _collect_gone(self) -> None:
-        """Move the totals of the shares that are gone to `_rest`."""
+    def _collect_unloaded(self) -> None:
+        """Move the totals of the shares that were unloaded to `_rest`."""
         for share in [share for share in self._by_share if share() is None]:
             self._rest.add(self._by_share.pop(share))
 

@@ -23,7 +23,7 @@ from server.models import Models
 if TYPE_CHECKING:
     from server.inference import Inference
 
-#: Models with paths of their own in the document, by their names: the first of more.
+#: The most models with paths of their own; if there are more, the first ones by name.
 MAX_DESCRIBED_MODELS = 100
 
 

@@ -47,13 +47,10 @@ class InferenceAPI:
         The Deferred fails with `CancelledError` only; every other error becomes an answer.
         """
         checked = request.preflighted if isinstance(request.preflighted, Admitted) else None
-        # A version that was replaced while the body arrived takes no more requests.
-        was_checked = checked is not None and not checked.inference.retired
         admitted: HTTPResponse | Admitted
-        if checked is None:
-            admitted = self.preflight(request)
-        elif checked.inference.retired:
-            admitted = self.preflight(request, checked.counted)
+        # A version that was replaced while the body arrived takes no more requests.
+        if checked is None or checked.inference.retired:
+            admitted = self.preflight(request, None if checked is None else checked.counted)
         else:
             admitted = checked
         if isinstance(admitted, HTTPResponse):
@@ -62,7 +59,7 @@ class InferenceAPI:
         if options.timeout is None:
             options.since = self._seconds()  # the time to receive the body depends on the client
         try:
-            if was_checked and not request.admitted:
+            if admitted is checked and not request.admitted:
                 inference.admission.admit(options)  # other requests may have arrived since
             result = inference.run(self._dialect.read(inference.model, request, options), timing)
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
@@ -85,9 +82,7 @@ class InferenceAPI:
             admitted.inference.observe(timing, request.received)
         headers = model_header(admitted.inference)
         fields = {**headers, **server_timing(timing), **answer.headers}
-        return HTTPResponse(
-            answer.status, answer.body, fields, answer.content_type, timing, answer.faults
-        )
+        return replace(answer, headers=fields, timing=timing)
 
     def _refuse(
         self, failure: Failure, request: HTTPRequest, admitted: Admitted, timing: Timing

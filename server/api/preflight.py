@@ -8,8 +8,10 @@ be read.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from twisted.internet.defer import CancelledError
+
 from server.api.dialect import Dialect
-from server.api.request_end import end_of, stage_of
+from server.api.request_end import end_of
 from server.api.request_options import read_request_options
 from server.call import RequestOptions
 from server.http.messages import Head, HTTPResponse
@@ -27,7 +29,7 @@ class Admitted:
 
     def end_early(self, error: BaseException | None) -> None:
         """Count the end of a request that its endpoint has not ended; see `Preflighted`."""
-        self.counted.end(("cancelled", stage_of(None)) if error is None else end_of(error))
+        self.counted.end(end_of(CancelledError() if error is None else error))
 
 
 class Preflight:

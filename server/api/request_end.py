@@ -41,11 +41,11 @@ def end_of(problem: Failure | BaseException, timing: Timing | None = None) -> En
     """
     error = problem.value if isinstance(problem, Failure) else problem
     if isinstance(error, CancelledError):
-        return "cancelled", stage_of(timing)
+        return "cancelled", _stage_of(timing)
     if not isinstance(error, RequestError):
         return _by_status(error.status) if isinstance(error, HTTPError) else _INTERNAL
     if error.kind is ErrorKind.DEADLINE_EXCEEDED:
-        return "expired", stage_of(timing)
+        return "expired", _stage_of(timing)
     if isinstance(error, RefusalError):
         # The batcher also fails requests that it has accepted before.
         accepted = timing is not None and timing.trace.queued is not None
@@ -60,7 +60,7 @@ def _by_status(status: int) -> End:
     return _INVALID if status < 500 else _INTERNAL
 
 
-def stage_of(timing: Timing | None) -> str:
+def _stage_of(timing: Timing | None) -> str:
     """Return the stage that the request with this *timing* has reached."""
     if timing is None:
         return "receive"

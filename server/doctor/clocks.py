@@ -1,16 +1,16 @@
 """
-Check the clocks: the wall clock for dates and certificates, the monotonic clock for durations.
+Check the wall clock, which dates and certificates depend on.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from server.doctor.finding import Finding, fault, hint, ok, warning
+from server.doctor.finding import Finding, hint, ok, warning
 from server.doctor.machine import Machine
 
 CLOCK = "clock"
 
-#: This version did not exist before, and is not expected to run after.
+#: A wall clock outside these dates is wrong: this version was released in 2026.
 MIN_DATE, MAX_DATE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2060, 1, 1, tzinfo=UTC)
 
 #: The most seconds that a program of the clock may take.
@@ -21,31 +21,20 @@ _SYNCHRONISE = "sudo timedatectl set-ntp true"
 
 @dataclass(frozen=True, slots=True)
 class ClockFacts:
-    """The readings of both clocks."""
+    """The reading of the clock."""
 
     now: datetime  #: UTC
-    monotonic: tuple[float, float]  #: two readings, one after the other, in seconds
     synchronised: bool | None  #: by a time server; None: unknown
 
 
 def read_clock(machine: Machine, *, quick: bool) -> ClockFacts:
-    """Return the facts about the clocks; if *quick*, without running programs."""
-    first = machine.monotonic()
-    synchronised = None if quick else _synchronised(machine)
-    return ClockFacts(machine.now(), (first, machine.monotonic()), synchronised)
+    """Return the facts about the clock; if *quick*, without running programs."""
+    return ClockFacts(machine.now(), None if quick else _synchronised(machine))
 
 
 def check_clock(facts: ClockFacts) -> Finding:
-    """Decide whether the clocks can be right."""
-    first, second = facts.monotonic
+    """Decide whether the clock can be right."""
     date = f"{facts.now:%Y-%m-%d %H:%M} UTC"
-    if second < first:
-        return fault(
-            CLOCK,
-            f"the monotonic clock went back by {first - second:g} s: deadlines would be wrong",
-            "restart the machine; in a virtual machine, choose another clock source "
-            "(/sys/devices/system/clocksource)",
-        )
     if not MIN_DATE <= facts.now < MAX_DATE:
         return warning(
             CLOCK,

@@ -9,7 +9,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -53,7 +52,6 @@ class Machine:
     descriptors: Callable[[], tuple[int, int]] = _descriptors
     resident_bytes: Callable[[], int] = resident_bytes  #: returns the memory of this process
     now: Callable[[], datetime] = _now  #: the wall clock, UTC
-    monotonic: Callable[[], float] = time.monotonic
 
     @property
     def in_container(self) -> bool:

@@ -17,13 +17,17 @@ from server.settings.table import Settings
 
 MODEL = "model"
 
+#: The packages whose modules have another name.
+_PACKAGES = {"PIL": "pillow"}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What is at the path of the settings."""
 
     path: Path | None  #: None: the default model is served
-    error: str = ""  #: why there is no model at the path
+    error: str = ""  #: why there is no model at the path, or why it is not known
+    remedy: str = "name a frozen graph, a SavedModel or a Keras file with --model"  #: of the error
     kind: str = ""  #: of one model; empty for a repository
     size: int = 0  #: bytes of one model
     versions: int | None = None  #: in a repository; None if it is none
@@ -42,10 +46,11 @@ class ModelFacts:
 
 def read_model(settings: Settings, installed: Mapping[str, str]) -> ModelFacts:
     """Return the facts about the model of *settings*; *installed* has the packages by names."""
-    # Imports numpy and Pillow, which may be missing or broken: then only this check fails.
-    from server.model_loading import find_files  # noqa: PLC0415
-
     path = settings.model or settings.graph
+    try:
+        from server.model_loading import find_files  # noqa: PLC0415 - imports numpy and Pillow
+    except ImportError as error:
+        return _not_imported(path or settings.models, error)
     try:
         if path is not None:
             _, files = find_files(path)
@@ -59,12 +64,26 @@ def read_model(settings: Settings, installed: Mapping[str, str]) -> ModelFacts:
     return ModelFacts(None, missing=tuple(name for name in needed if name not in installed))
 
 
+def _not_imported(path: Path | None, error: ImportError) -> ModelFacts:
+    """Return the facts about a model at *path* that cannot be examined, because of *error*."""
+    while isinstance(error.__cause__, ImportError):
+        error = error.__cause__  # numpy raises another error, of many lines, for that of its file
+    module = (error.name or "").partition(".")[0]
+    if not module:
+        shown = "python -c 'import server.model_loading' shows the whole error"
+        return ModelFacts(path, error=f"a package cannot be imported: {error}", remedy=shown)
+    package = _PACKAGES.get(module, module)
+    return ModelFacts(
+        path,
+        error=f"{package} cannot be imported: {error}",
+        remedy=f"pip install --force-reinstall {package}",
+    )
+
+
 def check_model(facts: ModelFacts, is_cached: bool) -> Finding:
     """Decide whether there is a model to load; *is_cached*: the default one was converted."""
     if facts.error:
-        return fault(
-            MODEL, facts.error, "name a frozen graph, a SavedModel or a Keras file with --model"
-        )
+        return fault(MODEL, facts.error, facts.remedy)
     if facts.versions is not None:
         return _check_repository(facts)
     if facts.path is not None:

@@ -24,7 +24,8 @@ from server.settings.table import Device
 IMPORT, GPU = "import", "gpu"
 
 MAX_IMPORT_SECONDS = 90.0
-#: The import takes 2 to 4 s from a disk cache; a slow disk takes longer.
+#: The import takes 3 to 5 s from a disk cache (measured at 7b19538, 2026-11-30); a slow disk takes
+#: longer.
 MAX_USUAL_SECONDS = 20.0
 
 #: Run by Python in the child; writes one line of JSON after what TensorFlow writes.  If TensorFlow

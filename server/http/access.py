@@ -3,6 +3,10 @@ The entry of a request in the log: the request, its answer, and where its time w
 
 Pure.  An entry is made on the reactor thread, for an answer or an early refusal; it may be
 formatted on any thread.  Times are seconds.
+
+An entry refers to the `Timing` of its request, which may change until the entry is formatted, up to
+0.5 s later: if a request has expired while it was decoded or run, the end of that adds a phase.  So
+the phases of such a request may exceed its whole time.
 """
 
 from collections.abc import Callable, Mapping
@@ -115,7 +119,8 @@ def phases(access: Access) -> Mapping[str, float]:
     Return the seconds of each phase of a request for inference that has ended, in their order.
 
     ``other`` is what remains of the whole time: waiting for the reactor, and for a thread that
-    writes a large answer.  The times of a request with several images may exceed the whole.
+    writes a large answer.  The times of a request with several images, or that expired, may
+    exceed the whole.
     """
     timing = access.timing
     if timing is None:

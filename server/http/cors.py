@@ -36,7 +36,7 @@ _PREFLIGHT_HEADERS = {
 
 
 class Cors:
-    """What answers tell the browsers of some origins."""
+    """The header fields that permit pages of some origins to read the answers."""
 
     def __init__(self, origins: Collection[str]) -> None:
         """*origins* are as browsers write them: ``https://example.org``; or `ANY_ORIGIN`."""

@@ -48,7 +48,7 @@ def header_fields(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, st
     }
     if answer.status == HTTPStatus.NO_CONTENT:
         del fields["Content-Length"]  # HTTP forbids it for 204
-        del fields["Content-Type"]  # of nothing
+        del fields["Content-Type"]  # there is no body
     return fields
 
 

@@ -1,5 +1,5 @@
 """
-Listen on an address, at once or not at all.
+Listen on an address; an address that is not bound immediately is an error.
 
 Runs on the reactor thread.
 """

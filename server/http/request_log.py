@@ -63,7 +63,11 @@ class SlowRequests:
 
 
 def slow_line(access: Access) -> str:
-    """Return the request in words: its whole time, its phases, its batches and what was before."""
+    """
+    Return the request in words.
+
+    These are its whole time, its phases, its batches and the rows that waited before it.
+    """
     timing = access.timing or Timing()
     times = ", ".join(
         f"{phase.replace('_', ' ')} {seconds * 1e3:.1f}"

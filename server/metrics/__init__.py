@@ -1,3 +1,3 @@
 """
-What operators read of a server while it runs: counts, and how long things take.
+Metrics of a running server: counts and durations.
 """

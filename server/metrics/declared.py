@@ -19,7 +19,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One metric, equal to itself alone; the name of a time ends with the unit, seconds."""
+    """One metric.  Metrics are compared by identity; the name of a time ends with the unit."""
 
     name: str
     kind: Kind
@@ -42,7 +42,9 @@ def _histogram(name: str, text: str, *labels: str) -> Metric:
 # Requests.
 
 REQUESTS = _counter(
-    "requests_total", "Requests for inference whose head named this model.", "model"
+    "requests_total",
+    "Requests for inference for this model, counted when the head is complete.",
+    "model",
 )
 REQUESTS_ENDED = _counter(
     "requests_ended_total",

@@ -2,7 +2,7 @@
 Read the metrics of the models and of the repository.
 
 Runs on the reactor thread, and changes nothing.  The labels have names of models in the repository,
-and words and numbers of our own: no request can add a series.
+or fixed words and numbers: no request can add a series.
 """
 
 from bisect import bisect_left

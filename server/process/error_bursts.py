@@ -19,7 +19,8 @@ from zope.interface import implementer
 FIRST_INTERVAL_SECONDS = 10.0
 INTERVAL_SECONDS = 60.0
 
-#: The most kinds of errors that are told apart at a time; any further ones are counted together.
+#: The most kinds of errors that are counted separately; errors of further kinds are counted
+#: together.
 MAX_KINDS = 64
 
 #: The most causes of an error that are compared.
@@ -83,9 +84,10 @@ class ErrorBursts:
         """Log the repetitions of each error whose interval is over, or *all_of_them*."""
         now = self._seconds()
         with self._lock:
+            # A copy, because a finalizer may log an error during this loop.
             due = [
                 (key, it)
-                for key, it in self._bursts.copy().items()  # a finalizer may add one meanwhile
+                for key, it in self._bursts.copy().items()
                 if all_of_them or now - it.since >= it.interval
             ]
             for key, burst in due:

@@ -70,7 +70,8 @@ def json_event(event: LogEvent) -> bytes | None:
     logger = event.get("log_namespace") or event.get("log_system") or LEGACY
     fields = _head(event["log_time"], _level(event), logger, message)
     fields |= {key: str(event[key]) for key in _SHOWN if event.get(key) is not None}
-    if "model" in fields and event.get("version") is not None:  # else it is that of a program
+    # Without a model, `version` is that of a program.
+    if "model" in fields and event.get("version") is not None:
         fields["version"] = str(event["version"])
     access = event.get("access")
     if isinstance(access, Access):

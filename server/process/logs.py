@@ -50,6 +50,14 @@ class LineObserver:
             self._write_line(line)
 
 
+def _levels() -> LogLevelFilterPredicate:
+    """Return the filter of levels: from info on, and from warnings on for `_VERBOSE`."""
+    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
+    for namespace in _VERBOSE:
+        levels.setLogLevelForNamespace(namespace, LogLevel.warn)
+    return levels
+
+
 class ServerLog:
     """The log of a server: an observer of events, and the writer of the access log."""
 
@@ -59,7 +67,7 @@ class ServerLog:
         self._bursts = ErrorBursts(
             LineObserver(lines.of_event, self._writer.write_line), time.monotonic
         )
-        self.observer: ILogObserver = self._bursts
+        self.observer: ILogObserver = FilteringLogObserver(self._bursts, [_levels()])
         self.write_access = self._writer.write_access
 
     def start(self, reactor: Any) -> None:  # Any: see `server.service.InferenceService`
@@ -102,9 +110,5 @@ def begin_logging(
     The caller starts the returned log before it runs the reactor.
     """
     log = ServerLog(write or partial(write_all, own_stderr()), FORMATS[log_format])
-    levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
-    for namespace in _VERBOSE:
-        levels.setLogLevelForNamespace(namespace, LogLevel.warn)
-    observer = FilteringLogObserver(log.observer, [levels])
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([log.observer], redirectStandardIO=False)
     return log

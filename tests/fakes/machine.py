@@ -3,15 +3,11 @@
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from server.doctor.machine import Machine
 from server.settings.table import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FLAGS = "fpu sse4_2 avx avx2 fma avx512f"
 REQUIREMENTS = ("klein>=24.8", "tensorflow>=2.18", "matplotlib>=3.9; extra == 'plot'")
@@ -26,6 +22,7 @@ class FakeMachine:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
+        self.monkeypatch = monkeypatch
         self.root = folder / "root"
         self.packages = folder / "packages"
         self.cache = folder / "cache" / "tensorferry"
@@ -37,7 +34,6 @@ class FakeMachine:
         self.free: dict[Path, int] = {}  #: bytes, by folder
         self.descriptors = (1024, 4096)
         self.now = datetime(2026, 11, 30, 12, tzinfo=UTC)
-        self.monotonic: Callable[[], float] = iter(range(100)).__next__
         monkeypatch.setenv("XDG_CACHE_HOME", str(self.cache.parent))
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
@@ -116,7 +112,6 @@ class FakeMachine:
             descriptors=lambda: self.descriptors,
             resident_bytes=lambda: 50_000_000,
             now=lambda: self.now,
-            monotonic=self.monotonic,
         )
 
 

@@ -13,8 +13,7 @@ import pytest
 import yaml
 
 from tests.integration.clients import get
-from tests.integration.servers import ROOT, wait_for
-from tests.integration.test_moving import free_port
+from tests.integration.servers import ROOT, free_port, wait_for
 
 DEPLOY = ROOT / "deploy"
 ALERTS = DEPLOY / "prometheus-alerts.yaml"

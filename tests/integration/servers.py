@@ -7,12 +7,13 @@ Every wait is for a condition and has a deadline; every process is ended by its 
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from http.client import HTTPConnection, HTTPException
 from importlib.metadata import PackageNotFoundError, distribution
@@ -77,6 +78,13 @@ def port_in(log: str) -> int | None:
     """Return the port in the *log* of a server, or None."""
     found = re.search(r"listening on http://127\.0\.0\.1:(\d+)(?:\"|$)", log, re.MULTILINE)
     return int(found[1]) if found else None
+
+
+def free_port() -> int:
+    """Return a port that no program listens on now."""
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def readiness(port: int) -> int | None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.fakes.numpy_backend import LinearModel
 from tests.integration.clients import Answer, get, post, post_all
-from tests.integration.graphs import Graphs
+from tests.integration.daemons import daemon_port, has_ended, killed_after, write_model
 from tests.integration.moody_server import SLOW, SLOW_ROW
 from tests.integration.servers import (
     TWISTD,
@@ -24,13 +24,6 @@ from tests.integration.servers import (
     port_in,
     serving,
     wait_for,
-)
-from tests.integration.test_twistd import (
-    MODEL_TOML,
-    daemon_port,
-    has_ended,
-    killed_after,
-    sums_and_logarithms,
 )
 
 pytestmark = pytest.mark.full
@@ -87,7 +80,8 @@ def check_entry(line: Line, answer: Answer) -> None:
     """Check the line of the access log for *answer*."""
     assert (line["request_id"], line["status"]) == (answer.headers["x-request-id"], answer.status)
     assert line["bytes"] == len(answer.body)
-    assert 0.0 < line["ms"] <= 1e3 * answer.seconds
+    # The client may have read the answer before the server takes the time for `ms`.
+    assert 0.0 < line["whole_ms"] <= min(line["ms"], 1e3 * answer.seconds)
     timing = answer.headers["server-timing"]
     for phase in ("decode", "queue", "encode"):
         assert f"{phase};dur={line[f'{phase}_ms']:.3f}" in timing
@@ -185,8 +179,7 @@ def test_twistd_writes_the_same_lines_to_its_file(tmp_path: Path) -> None:
         *(*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}"),
         *("tensorferry", "--port=0", "--model=.", "--access-log", "--log-format=json"),
     ]
-    Graphs(tmp_path).write(sums_and_logarithms)
-    (tmp_path / "model.toml").write_text(MODEL_TOML)
+    write_model(tmp_path)
     with killed_after(pidfile):
         port = daemon_port(command, logfile, tmp_path)
         pid = int(pidfile.read_text())
@@ -203,4 +196,4 @@ def test_twistd_writes_the_same_lines_to_its_file(tmp_path: Path) -> None:
     assert shown == ids
     messages = [line["message"] for line in lines]
     assert "draining" in messages
-    assert messages[-1] == "Server Shut Down."
+    assert not any("Server Shut Down" in it or "factory" in it for it in messages)

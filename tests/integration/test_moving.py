@@ -1,8 +1,6 @@
 """Commands and files of TensorFlow Serving and of Triton start a server with equal answers."""
 
 import shutil
-import socket
-from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -18,7 +16,7 @@ from tests.integration.repositories import (
     write_adder,
     write_jpeg_graph,
 )
-from tests.integration.servers import readiness, serving, started
+from tests.integration.servers import free_port, readiness, serving, started
 from tests.integration.test_repository import grey_jpeg
 
 pytestmark = pytest.mark.full
@@ -29,13 +27,6 @@ ROW = rows_body([1, 2])
 def answer_of(version: int) -> list[list[float]]:
     """Return the answer of a version of `Adders` to `ROW`."""
     return [[1.0 + code_of(0, version), 2.0 + code_of(0, version)]]
-
-
-def free_port() -> int:
-    """Return a port that no program listens on now: --rest_api_port=0 would be none."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_a_command_of_tensorflow_serving_serves_the_newest_version_of_a_base_path(

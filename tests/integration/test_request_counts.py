@@ -10,7 +10,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from random import Random
-from typing import cast
+from typing import cast, get_args
 from urllib.request import urlopen
 
 import numpy as np
@@ -343,7 +343,9 @@ def check(counts: RequestCounts, read: Counter[str], versions: Sequence[Inferenc
     Only a request whose client has hung up was cancelled; it may also have ended in another way.
     *versions* are all that have answered.
     """
-    ended = counts.by_outcome()
+    ended = dict.fromkeys(get_args(Outcome), 0)
+    for (outcome, _), count in counts.ended.items():
+        ended[outcome] += count
     assert counts.received == sum(ended.values()) == sum(read.values())
     hung_up = read.pop("")
     assert {*read} == {*ended} - {"cancelled"}, "each outcome is tried"
@@ -352,4 +354,4 @@ def check(counts: RequestCounts, read: Counter[str], versions: Sequence[Inferenc
     assert sum(unread.values()) == hung_up
     assert {("cancelled", "receive"), ("expired", "receive")} <= {*counts.ended}
     assert unread["failed"] == 0, "nothing is wrong with the requests of clients that hang up"
-    assert sum(it.phases.read()["whole"].total for it in versions) == ended["answered"]
+    assert sum(sum(it.phases.read()["whole"].counts) for it in versions) == ended["answered"]

@@ -3,10 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import orjson
@@ -15,54 +12,11 @@ import pytest
 from model.signature import Signature, TensorSpec, blank_feed
 from server.api.samples import sample_command
 from tests.integration.clients import get, post
-from tests.integration.graphs import SCORES, Graphs
-from tests.integration.servers import TWISTD, port_in, readiness, run_program, wait_for
+from tests.integration.daemons import daemon_port, has_ended, killed_after, write_model
+from tests.integration.graphs import SCORES
+from tests.integration.servers import TWISTD, wait_for
 
 pytestmark = pytest.mark.full
-
-
-def has_ended(pid: int) -> bool:
-    """Return whether process *pid* has ended; its parent may not have collected it yet."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
-    return state == "Z"
-
-
-@contextmanager
-def killed_after(pidfile: Path) -> Iterator[None]:
-    """Kill the daemon that *pidfile* names, if it still runs after the block."""
-    try:
-        yield
-    finally:
-        if pidfile.exists():
-            with suppress(ProcessLookupError):
-                os.kill(int(pidfile.read_text()), signal.SIGKILL)
-
-
-def daemon_port(command: list[str], logfile: Path, folder: Path) -> int:
-    """Start a daemon with *command* in *folder*; return its port when it is ready."""
-    parent = run_program(command, cache_home=folder, folder=folder)
-    assert (parent.returncode, parent.stdout, parent.stderr) == (0, "", "")
-    port = wait_for(lambda: port_in(logfile.read_text()), "a port in the log")
-    wait_for(lambda: readiness(port) == 200, "readiness", 120)
-    return port
-
-
-MODEL_TOML = """
-name = "sums"
-version = 3
-input = "x:0"
-output = "final_result"
-"""
-
-
-def sums_and_logarithms(tf: ModuleType) -> None:
-    """Make a graph that returns the sum of each row, and the logarithm of its first number."""
-    rows = tf.placeholder(tf.float32, (None, 4), name="x")
-    columns = [tf.reduce_sum(rows, axis=1), tf.log(rows[:, 0])]
-    tf.stack(columns, axis=1, name=SCORES)
 
 
 def check_numbers(port: int, folder: Path) -> None:
@@ -94,8 +48,7 @@ def check_numbers(port: int, folder: Path) -> None:
 def test_a_daemon_serves_until_sigterm(tmp_path: Path) -> None:
     """It answers numbers, drains at SIGTERM, logs the drain, and removes its pidfile."""
     pidfile, logfile = tmp_path / "ferry.pid", tmp_path / "ferry.log"
-    Graphs(tmp_path).write(sums_and_logarithms)
-    (tmp_path / "model.toml").write_text(MODEL_TOML)
+    write_model(tmp_path)
     command = [
         *(*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}"),
         *("tensorferry", "--port=0", "--model=.", "--lanes=1", "--max-batch-size=4"),

@@ -146,8 +146,8 @@ def infer_operation(path: str, name: str, summary: str, *, body: Json, content: 
 def _state(path: str, name: str, summary: str, content: Json) -> Operation:
     """Return the operation of a GET that is answered with *content*, 200 or 503."""
     answers = {
-        200: answer("It holds.", content),
-        503: answer("It does not hold.", one_of(content, schema("V2Error"))),
+        200: answer("The state is true.", content),
+        503: answer("The state is false.", one_of(content, schema("V2Error"))),
     }
     return operation(path, name, KSERVE_V2, summary, answers=answers, errors=(*_ANY, 404))
 

@@ -240,7 +240,10 @@ ALIVE = (
 
 def _state(path: str, name: str, summary: str, content: Json) -> tuple[Operation, ...]:
     """Return the operation of a GET that is answered with 200 if a state holds, else with 503."""
-    answers = {200: answer("It holds.", content), 503: answer("It does not hold.", content)}
+    answers = {
+        200: answer("The state is true.", content),
+        503: answer("The state is false.", content),
+    }
     return (operation(path, name, SERVER, summary, answers=answers),)
 
 

@@ -48,7 +48,7 @@ ERRORS = {
     429: "The answer would be too late, or too many requests wait.",
     431: "The head of the request is too large.",
     500: "The model or the server failed on this request.",
-    503: "No model is ready, the server stops, or a run does not end.",
+    503: "The server starts, stops or hangs; in KServe v2 also what is 429 elsewhere.",
     504: "The request was accepted, and its deadline has passed.",
 }
 

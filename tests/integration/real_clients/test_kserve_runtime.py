@@ -11,8 +11,7 @@ import pytest
 from tests.integration.clients import get, post
 from tests.integration.real_clients.environments import KSERVE, EnvironmentAt
 from tests.integration.repositories import Adders
-from tests.integration.servers import ROOT, readiness, run_program, started
-from tests.integration.test_moving import free_port
+from tests.integration.servers import ROOT, free_port, readiness, run_program, started
 
 pytestmark = pytest.mark.full
 

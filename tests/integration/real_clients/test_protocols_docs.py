@@ -10,8 +10,7 @@ import pytest
 
 from tests.integration.real_clients.environments import OVMS, EnvironmentAt
 from tests.integration.repositories import Adders
-from tests.integration.servers import ROOT, environment, readiness, started, wait_for
-from tests.integration.test_moving import free_port
+from tests.integration.servers import ROOT, environment, free_port, readiness, started, wait_for
 
 DOCS = (ROOT / "docs" / "protocols.md").read_text()
 
