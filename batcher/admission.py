@@ -103,30 +103,6 @@ class AdmissionControl(Generic[Item, Result]):
         seconds; those of any other queue have as many rows as its cap.  *ahead* is as in `admit`.
         The wait is inf while all lanes hang.  Changes nothing that a later decision depends on.
         """
-        launch, rest = self._launch(now, queue, priority, ahead, allowed)
-        return (launch + queue.latency.predict(rest + 1)) * queue.margin
-
-    def expected_launch(self, now: float, queue: Queue[Item, Result], ahead: int = 0) -> float:
-        """
-        Return the expected seconds until a row that arrives in *queue* now is launched.
-
-        The sum of the first two times of `expected_wait`, without the margin.
-        """
-        return self._launch(now, queue, Priority.NORMAL, ahead, inf)[0]
-
-    def _launch(
-        self,
-        now: float,
-        queue: Queue[Item, Result],
-        priority: Priority,
-        ahead: int,
-        allowed: float,
-    ) -> tuple[float, int]:
-        """
-        Return the expected seconds until the launch of a row, and the rows before it in its batch.
-
-        The arguments are those of `expected_wait`.
-        """
         latency = queue.latency
         fits = fitting(latency.sizes(queue.cap), allowed).rows
         largest = fits[-1] if fits else queue.cap
@@ -146,7 +122,8 @@ class AdmissionControl(Generic[Item, Result]):
             work += min(seconds, max(0.0, charge - self._turns.charge_of(of)) * of.weight)
         work += sum(_seconds(other, again) for other, again in retries.items())
         lanes = max(1, self._lanes.count - self._lanes.hung)
-        return self._lanes.free_in(now) + work / lanes, rest
+        wait = self._lanes.free_in(now) + work / lanes + latency.predict(rest + 1)
+        return wait * queue.margin
 
 
 def _seconds(queue: Queue[Item, Result], rows: int) -> float:

@@ -191,9 +191,9 @@ BATCHING = [
     ),
     Panel(
         "Expected wait",
-        "The expected seconds until a request of one row that arrives now would be launched. "
-        "Requests are refused when it exceeds what is left of their time limit. Scale on it: add "
-        "servers while it is above a half of the time limit.",
+        "The expected seconds until the answer, beyond one run, for a request of one row that "
+        "arrives now. Requests are refused if it and a run exceed their time limit. Scale on it: "
+        "add servers while it is above a half of the time limit.",
         "s",
         [(over("max", "model", own("expected_wait_seconds", VERSION)), "{{model}}")],
     ),

@@ -99,20 +99,18 @@ class Admission:
         ahead = self.rows_ahead(self._share)
         return max(decoding, admission.expected_wait(now, queue, ahead=ahead))
 
-    def expected_launch(self) -> float:
+    def expected_delay(self) -> float:
         """
-        Return the expected seconds until a request that arrives now is launched.
+        Return the expected seconds until the answer beyond one run, for a request of one row now.
 
-        The request has one row of the default signature; if that takes images, it waits for a
-        decode thread first.  The parts are those of `expected_wait`, without the learned margins.
+        A request is refused if this and the time of a run exceed the time allowed.  At least the
+        time for which an image waits for a decode thread, if the model takes images: the estimates
+        may be too low.
         """
-        model, share = self._model, self._share
-        decoding = 0.0
-        if model.image_input is not None:
-            decoding = self.decoding.thread_wait(self._pool.pending_before(share))
-        admission, now = model.batcher.admission, self._seconds()
-        ahead = self.rows_ahead(share)
-        return max(decoding, admission.expected_launch(now, model.default_queue, ahead))
+        delay = self.expected_wait() - self.last_queue.latency.predict(1)
+        if self._model.image_input is None:
+            return max(0.0, delay)
+        return max(0.0, delay, self._pool.report().oldest_waiting)
 
     def share_of(self, options: RequestOptions) -> Share:
         """Return the share of the decode threads for a call with *options*."""

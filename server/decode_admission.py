@@ -53,15 +53,8 @@ class DecodeAdmission:
         learned from requests that were admitted and missed their deadline.  If a thread is free,
         return 0.0: the request does not wait for a thread.
         """
-        if pending < self.threads:
+        behind = pending + 1 - self.threads
+        if behind <= 0:
             return 0.0
-        wait = self.thread_wait(pending) + queue.latency.predict(1)
+        wait = behind / self.threads * self.average + queue.latency.predict(1)
         return wait * self._margin.factor
-
-    def thread_wait(self, pending: int) -> float:
-        """
-        Return the expected seconds until a thread begins a request that arrives now.
-
-        It is the first part of the sum in `expected_wait`, without the margin.
-        """
-        return max(0, pending + 1 - self.threads) / self.threads * self.average

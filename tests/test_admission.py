@@ -1,5 +1,7 @@
 """Admission of requests to a model, and the wait that it expects: server/admission.py."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from twisted.internet.task import Clock
@@ -21,12 +23,14 @@ IMAGE = encoded(coloured(8, 8), "PNG")
 class Busy:
     """A model with a run under way and rows that wait, on a clock that stands at 64 s."""
 
-    def __init__(self) -> None:
+    def __init__(self, decoding: Callable[[], float] | None = None) -> None:
+        """*decoding* is the clock of the decode thread: each job takes 2 seconds without it."""
         self.clock = Clock()
         self.clock.advance(64)
         self.threads, self.calls = ManualThreads(), Calls()
         ticks = iter(range(0, 1000, 2))
-        pool = DecodePool(self.calls, 1, pool=self.threads, clock=lambda: float(next(ticks)))
+        clock = decoding or (lambda: float(next(ticks)))
+        pool = DecodePool(self.calls, 1, pool=self.threads, clock=clock)
         pool.start()
         self.model = served_model(self.clock, ManualLane())
         self.inference = Inference(self.model, pool, clock=self.clock)
@@ -65,24 +69,34 @@ def test_the_expected_wait_is_what_admission_compares(rows: int, images: int) ->
 @pytest.mark.parametrize(
     ("rows", "images", "seconds"),
     [
-        (0, 0, 0.0),
-        (1, 0, 1.0),  # the run under way
-        (5, 0, 1.0 + 4.0),  # and those that wait, each alone, since no other size is measured
-        (5, 1, 1.0 + 4.0 + 1.0),  # the image before it is a row, too
-        (0, 3, 3 * 2.0),  # for the decode thread
+        (0, 0, 0.1),
+        (1, 0, 2 * 1.1 - 1.0),  # the run under way
+        (5, 0, 6 * 1.1 - 1.0),  # and those that wait, each alone, since no other size is measured
+        (5, 1, 7 * 1.1 - 1.0),  # the image before it is a row, too
+        (0, 3, 3 * 2.0),  # for the decode thread, whose margin is 1
     ],
 )
-def test_the_expected_launch_has_no_margin(rows: int, images: int, seconds: float) -> None:
-    """The longer of the waits for a decode thread and for a lane; reading changes nothing."""
-    busy = Busy()
+def test_the_expected_delay_is_that_of_admission_without_the_run(
+    rows: int, images: int, seconds: float
+) -> None:
+    """With the margin of the queue, here 1.1; reading changes nothing."""
+    busy = Busy(lambda: 0.0)
     busy.admission.decoding.observe(2.0)
-    busy.admission.decoding.observe_missed(1.0)
-    busy.model.default_queue.admission_margin.missed(1.0, 1.0)
     busy.queue_rows(rows)
     for _ in range(images):
         outcomes(classify(busy.inference, IMAGE, 1))
-    assert busy.admission.expected_launch() == pytest.approx(seconds)
-    assert busy.admission.expected_launch() == pytest.approx(seconds)
+    assert busy.admission.expected_delay() == pytest.approx(seconds)
+    assert busy.admission.expected_delay() == pytest.approx(seconds)
+
+
+def test_the_expected_delay_is_at_least_that_of_the_oldest_image() -> None:
+    """Nothing was decoded yet, so that the estimate is zero."""
+    times = [0.0]
+    busy = Busy(lambda: times[-1])
+    for _ in range(2):
+        outcomes(classify(busy.inference, IMAGE, 1))
+    times.append(8.0)
+    assert busy.admission.expected_delay() == 8.0
 
 
 def test_an_idle_model_admits_a_request_that_is_expected_to_be_late() -> None:

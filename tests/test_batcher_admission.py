@@ -88,30 +88,6 @@ def test_expected_wait(lanes: int, running: Sequence[float], ahead: int, seconds
     assert device.wait("net", ahead=ahead) == about(seconds)
 
 
-@pytest.mark.parametrize(
-    ("lanes", "running", "ahead", "seconds"),
-    [
-        (1, (), 0, 0.0),
-        (1, (9.0,), 0, 5.0),
-        (1, (600.0,), 0, inf),
-        (1, (), 7, 0.0),  # in the same batch
-        (1, (), 8, 98.0),
-        (2, (9.0, 4.0), 8, 5.0 + 49.0),
-    ],
-)
-def test_the_expected_launch_is_the_wait_without_the_own_batch_and_the_margin(
-    lanes: int, running: Sequence[float], ahead: int, seconds: float
-) -> None:
-    """The time until a lane is idle, and that of the batches before it."""
-    device = Device(lanes=lanes, run_timeout=500.0)
-    queue = device.queue("net", CPU, 8)
-    for ago, after in pairwise((*running, 0.0)):
-        device.submit("running", key="net")
-        device.clock.advance(ago - after)
-    now = device.clock.seconds()
-    assert device.batcher.admission.expected_launch(now, queue, ahead) == about(seconds)
-
-
 def test_batches_are_expected_to_be_as_large_as_a_deadline_allows() -> None:
     """A run takes at most half of the time allowed: here four rows, 50 s."""
     device = Device()

@@ -200,6 +200,6 @@ def test_the_trigger_without_prometheus_can_be_used() -> None:
 def test_the_threshold_is_the_one_that_the_page_explains() -> None:
     """For a limit of 0.5 s and runs of 0.1 s."""
     text = (DEPLOY / "keda-scaledobject.yaml").read_text()
-    threshold = f"{(0.5 / 1.1 - 0.1) / 2:.2f}"
+    threshold = f"{(0.5 - 0.1) / 2:.1f}"
     assert re.findall(r'(?:threshold|targetValue): "(.+)"', text) == [threshold] * 2
     assert f"{threshold} s for a limit of 0.5 s and a run of 0.1 s" in PAGE.read_text()

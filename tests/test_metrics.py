@@ -105,7 +105,7 @@ def test_the_values_are_those_of_the_traffic(harness: ServiceHarness) -> None:
     assert value(series, "launches_total", reason="idle", **version) == 1
     assert value(series, "run_seconds_total", **version) == 1 / 64
     assert value(series, "rows_total", outcome="answered", stage="", **version) == 1
-    assert value(series, "expected_wait_seconds", **version) == 0
+    assert value(series, "expected_wait_seconds", **version) == pytest.approx(0.1 / 64)
     assert value(series, "model_versions", model="pets", state="serving") == 1
     assert value(series, "loads_total", model="pets", outcome="loaded") == 1
     assert value(series, "lane_busy_seconds_total", lane="0") >= 1 / 64
@@ -130,8 +130,11 @@ def test_waiting_rows_show_in_the_queue_and_in_the_expected_wait(harness: Servic
     assert value(series, "queue_rows", **version) == 2
     assert value(series, "queue_oldest_seconds", **version) == 1 / 128
     assert value(series, "expected_wait_seconds", **version) == pytest.approx(
-        1 / 128 + 2 / 64  # the rest of the run under way, and a run of each waiting row
+        (1 / 128 + 3 / 64) * 1.1 - 1 / 64  # of the run under way, the waiting rows and the new one
     )
+    harness.reactor.advance(0.25)
+    series = series_of(text_families(scraped(harness).body.decode()))
+    assert value(series, "expected_wait_seconds", **version) == 0.25 + 1 / 128  # the oldest
     harness.reactor.advance(harness.service.settings.run_timeout)
     series = series_of(text_families(scraped(harness).body.decode()))
     assert value(series, "queue_rows", **version) == 0

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from batcher.trace import Run, Trace
 from server.call import Timing
-from server.http.access import Access
+from server.http.access import Access, phases
 from server.http.error_statuses import error_response
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request_log import MAX_SLOW_PER_MINUTE, MINUTE, RequestLog
@@ -46,6 +46,13 @@ def test_a_slow_request_is_logged_with_its_phases(log: Log) -> None:
         "model pets/7; 2 batches, the last 2/8 retry; rows 3, 40 waited before; "
         f"trace {TRACE.trace_id}"
     )
+
+
+def test_a_run_that_has_not_ended_has_the_rest_of_the_time() -> None:
+    """The request was answered before, because it was late or its run was given up."""
+    trace = Trace(0.25, [Run(8, 8, "full", None)])
+    times = phases(entry(8.0, Timing(0.5, None, 1, trace, decode_wait=0.0)))
+    assert times == {"decode_wait": 0.0, "decode": 0.5, "queue": 0.25, "run": 7.25, "write": 0.0}
 
 
 def test_many_slow_requests_are_counted(log: Log) -> None:

@@ -103,10 +103,11 @@ def server_timing(timing: Timing) -> dict[str, str]:
     to `MAX_LISTED_BATCHES`; if there are more batches, ``batches`` holds the count of all.
     """
     runs = timing.trace.runs
+    ended = [run.seconds for run in runs if run.seconds is not None]
     durations = {
         "decode": timing.decode,
         "queue": timing.trace.queued,
-        "run": sum(run.seconds or 0.0 for run in runs) if runs else None,
+        "run": sum(ended) if ended else None,
         "encode": timing.encode,
     }
     entries = [

@@ -119,8 +119,9 @@ def phases(access: Access) -> Mapping[str, float]:
     Return the seconds of each phase of a request for inference that has ended, in their order.
 
     ``other`` is what remains of the whole time: waiting for the reactor, and for a thread that
-    writes a large answer.  The times of a request with several images, or that expired, may
-    exceed the whole.
+    writes a large answer.  It is a part of ``run`` if the last run has not ended: then the request
+    was answered before, because it was late or the run was given up.  The times of a request with
+    several images, or that expired, may exceed the whole.
     """
     timing = access.timing
     if timing is None:
@@ -138,7 +139,11 @@ def phases(access: Access) -> Mapping[str, float]:
         known["write"] = access.whole - access.ready
     times = {phase: seconds for phase, seconds in known.items() if seconds is not None}
     if access.whole is not None:
-        times["other"] = max(0.0, access.whole - sum(times.values()))
+        rest = max(0.0, access.whole - sum(times.values()))
+        if runs and runs[-1].seconds is None:
+            times["run"] += rest
+        else:
+            times["other"] = rest
     return times
 
 

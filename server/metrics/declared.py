@@ -43,7 +43,8 @@ def _histogram(name: str, text: str, *labels: str) -> Metric:
 
 REQUESTS = _counter(
     "requests_total",
-    "Requests for inference for this model, counted when the head is complete.",
+    "Requests for inference for this model, counted when the head is complete; without those for "
+    "an unknown version or label, or before a version serves.",
     "model",
 )
 REQUESTS_ENDED = _counter(
@@ -110,8 +111,9 @@ QUEUE_OLDEST = _gauge(
 )
 EXPECTED_WAIT = _gauge(
     "expected_wait_seconds",
-    "Expected seconds until a request of one row that arrived now would be launched; +Inf while "
-    "all lanes hang.",
+    "Expected seconds from the arrival of a request of one row until its answer, beyond its run, "
+    "as admission calculates them; at least the age of the oldest request. +Inf while all lanes "
+    "hang.",
     "model",
     "version",
 )

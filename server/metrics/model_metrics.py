@@ -70,8 +70,9 @@ def _read_version(
     labels = model.name, model.version
     rows, oldest = waiting
     readings.add(declared.QUEUE_ROWS, rows, *labels)
-    readings.add(declared.QUEUE_OLDEST, max(0.0, now - oldest) if rows else 0.0, *labels)
-    readings.add(declared.EXPECTED_WAIT, inference.admission.expected_launch(), *labels)
+    age = max(0.0, now - oldest) if rows else 0.0
+    readings.add(declared.QUEUE_OLDEST, age, *labels)
+    readings.add(declared.EXPECTED_WAIT, max(age, inference.admission.expected_delay()), *labels)
     largest = max(queue.cap for queue in model.queues.known.values())
     readings.add(declared.LARGEST_BATCH, largest, *labels)
     for phase, counts in inference.phases.read().items():
