@@ -12,14 +12,21 @@ from server.inference import Inference
 from server.request_counts import RequestCounts
 
 
-class ModelNotReady(RequestError):
+class NotServed(RequestError):
+    """No version takes the request."""
+
+    #: The counts of the requests for the model that it names; None if there is no such model.
+    requests: RequestCounts | None = None
+
+
+class ModelNotReady(NotServed):
     """No model is ready yet, or not the one that the request names."""
 
     kind = ErrorKind.UNAVAILABLE
     retry_after = 0.0
 
 
-class UnknownModel(RequestError):
+class UnknownModel(NotServed):
     """
     No model of this name, or no such version or label of it, takes requests.
 
@@ -68,6 +75,8 @@ class Models:
     def await_models(self, states: Mapping[str, str]) -> None:
         """Refuse the requests for these names, with their states in words, as not ready."""
         self._awaited = states
+        for name in states:
+            self.requests.setdefault(name, RequestCounts())
         for name, counts in list(self.requests.items()):
             if not (name in self._by_name or name in states or counts.in_progress):
                 del self.requests[name]
@@ -114,6 +123,13 @@ class Models:
         its default version.  Raises `UnknownModel` if there is no such model, version or label, or
         if *name* is missing and there are several models; `ModelNotReady` while it is being loaded.
         """
+        try:
+            return self._find(name, version, label)
+        except NotServed as error:
+            error.requests = None if name is None else self.requests.get(name)
+            raise
+
+    def _find(self, name: str | None, version: str | None, label: str | None) -> Inference:
         if name is None:
             name = self._only_name()
         versions = self._by_name.get(name)

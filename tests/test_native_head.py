@@ -38,7 +38,7 @@ from server.http.error_statuses import NATIVE_STATUSES, HTTPError, Refusal, refu
 from server.http.limits import BodyTooLarge, TooManyBytesHeld
 from server.http.messages import Head, HTTPResponse
 from server.inference import Inference, TooManyStringBytes
-from server.models import ModelNotReady, UnknownModel
+from server.models import ModelNotReady, NotServed, UnknownModel
 from tests.fakes.http import http_request
 from tests.fakes.server import FakeInference, scored
 from tests.fakes.threads import kinds, outcomes
@@ -170,7 +170,8 @@ def test_every_error_of_the_batcher_has_a_row() -> None:
     assert set(BatcherError.__subclasses__()) - {RefusalError} <= known
     assert set(RefusalError.__subclasses__()) <= known
     assert set(BadImage.__subclasses__()) <= known
-    assert set(RequestError.__subclasses__()) <= known | {BatcherError, RowsRefused}
+    assert set(RequestError.__subclasses__()) <= known | {BatcherError, NotServed, RowsRefused}
+    assert set(NotServed.__subclasses__()) <= known
     assert set(NATIVE_STATUSES) == set(ErrorKind)
 
 
@@ -408,7 +409,7 @@ def test_labels_are_written_unchanged() -> None:
         ),
         (  # given up while it ran
             Timing(trace=Trace(0.0, [Run(4, 8, "deadline", None)])),
-            'queue;dur=0.000, run;dur=0.000, batch;desc="4/8 deadline"',
+            'queue;dur=0.000, batch;desc="4/8 deadline"',
         ),
     ],
     ids=["none", "zero", "decoded", "queued", "run", "split", "given up"],

@@ -24,7 +24,7 @@ from server.api.request_end import end_of
 from server.call import Timing
 from server.http.error_statuses import HTTPError
 from server.inference import Inference
-from server.models import UnknownModel, Versions
+from server.models import ModelNotReady, UnknownModel, Versions
 from server.request_counts import ANSWERED, End
 from server.settings.table import Settings
 from tests.fakes.http import Client, chunk, head, request
@@ -203,7 +203,7 @@ def abort(server: Server) -> None:
     server.service.abort()
 
 
-TOO_LARGE, INVALID = "refused too_large", "failed invalid"
+TOO_LARGE, INVALID, NOT_FOUND = "refused too_large", "failed invalid", "failed not_found"
 TIMEOUT = "X-Request-Timeout-Ms: 125"
 
 #: Steps; the statuses that the client reads; the ends that are counted, without those of others.
@@ -236,6 +236,12 @@ CASES: dict[str, tuple[Steps, list[int], list[str]]] = {
         lambda server: server.send(head("Content-Length: 99999999", target="/models/dogs")),
         [413], [],
     ),
+    "unknown version": (post("/models/pets/versions/77", IMAGE), [404], [NOT_FOUND]),
+    "unknown label": (post("/models/pets/labels/old", IMAGE), [404], [NOT_FOUND]),
+    "unknown version tfserving": (
+        post("/v1/models/pets/versions/77:predict", ROWS), [404], [NOT_FOUND],
+    ),
+    "unknown version kserve": (post("/v2/models/pets/versions/77/infer", V2), [404], [NOT_FOUND]),
     "status": (lambda server: server.send(request("GET", "/v2/models/pets")), [200], []),
     "late": (behind(post("/", IMAGE, X_Request_Timeout_Ms="1")), [429], ["refused late"]),
     "memory full": (part(fill_memory), [429], ["refused full"]),
@@ -258,7 +264,7 @@ CASES: dict[str, tuple[Steps, list[int], list[str]]] = {
     "wrong image": (post("/", b"nothing"), [400], [INVALID]),
     "wrong tfserving": (post("/v1/models/pets:predict", b"{"), [400], [INVALID]),
     "wrong kserve": (post("/v2/models/pets/infer", b"{}"), [400], [INVALID]),
-    "model gone": (part(remove_model), [404], [INVALID]),
+    "model gone": (part(remove_model), [404], [NOT_FOUND]),
     "failed run": (posted(then=fail_run), [500], ["failed internal"]),
     "hung run": (posted(then=hang), [503, 503], ["failed hung", "refused hung"]),
     "expired in receive": (part(finish_body, TIMEOUT), [504], ["expired receive"]),
@@ -361,10 +367,11 @@ ENCODES = Timing(rows=1, trace=Trace(0.5, [Run(1, 4, "full", 0.5)]), finishing=T
         (RunFailed(OutOfMemory(1)), RAN, ("failed", "internal")),
         (RunFailed(RowsRefused("no such word")), RAN, ("failed", "invalid")),
         (TooManyPixels(30000, 30000, 1000), Timing(), ("refused", "too_large")),
-        (UnknownModel("no model"), None, ("failed", "invalid")),
+        (UnknownModel("no model"), None, ("failed", "not_found")),
         (ModelError("broken"), RAN, ("failed", "internal")),
         (ValueError("a mistake of ours"), RAN, ("failed", "internal")),
         (HTTPError(408, "slow"), None, ("refused", "timeout")),
+        (HTTPError(404, "no model"), None, ("failed", "not_found")),
         (HTTPError(415, "no image"), None, ("failed", "invalid")),
         (HTTPError(500, "a mistake of ours"), None, ("failed", "internal")),
     ],
@@ -388,6 +395,12 @@ def test_the_counts_of_a_model_outlive_its_versions(harness: ServiceHarness) -> 
     last.end(ANSWERED)
     models.await_models({"pets": "loading"})
     assert models.requests == {"pets": counts}
+    with pytest.raises(ModelNotReady) as caught:
+        models.find("pets")
+    assert caught.value.requests is counts
+    with pytest.raises(UnknownModel) as unknown:
+        models.find("dogs")
+    assert unknown.value.requests is None
     models.await_models({})
     assert models.requests == {}
     models.route("pets", Versions({"7": inference}, "7"))

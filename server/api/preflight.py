@@ -16,6 +16,7 @@ from server.api.request_options import read_request_options
 from server.call import RequestOptions
 from server.http.messages import Head, HTTPResponse
 from server.inference import Inference
+from server.models import NotServed
 from server.request_counts import CountedRequest
 
 
@@ -71,6 +72,8 @@ class Preflight:
             if inference is not None:
                 headers = model_header(inference)
                 inference.statistics.failed()
+            elif isinstance(error, NotServed) and error.requests is not None:
+                counted = counted or error.requests.receive()
             if counted is not None:
                 counted.end(end_of(error))
             return self._dialect.answer_error(error, head.request_id, headers)

@@ -17,11 +17,12 @@ from server.request_counts import End
 
 _INVALID: End = ("failed", "invalid")
 _INTERNAL: End = ("failed", "internal")
+_NOT_FOUND: End = ("failed", "not_found")
 
 #: The end of a request by the kind of its error; that of DEADLINE_EXCEEDED depends on the stage.
 _BY_KIND: Mapping[ErrorKind, End] = {
     ErrorKind.INVALID: _INVALID,
-    ErrorKind.NOT_FOUND: _INVALID,
+    ErrorKind.NOT_FOUND: _NOT_FOUND,
     ErrorKind.UNSUPPORTED: _INVALID,
     ErrorKind.TOO_LARGE: ("refused", "too_large"),
     ErrorKind.OVERLOADED: ("refused", "full"),
@@ -57,6 +58,8 @@ def _by_status(status: int) -> End:
     """Return the end of a request with an error that HTTP alone has."""
     if status == 408:
         return "refused", "timeout"
+    if status == 404:
+        return _NOT_FOUND
     return _INVALID if status < 500 else _INTERNAL
 
 

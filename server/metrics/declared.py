@@ -43,8 +43,7 @@ def _histogram(name: str, text: str, *labels: str) -> Metric:
 
 REQUESTS = _counter(
     "requests_total",
-    "Requests for inference for this model, counted when the head is complete; without those for "
-    "an unknown version or label, or before a version serves.",
+    "Requests for inference for this model, counted when the head is complete.",
     "model",
 )
 REQUESTS_ENDED = _counter(

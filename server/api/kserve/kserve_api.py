@@ -35,7 +35,7 @@ from server.api.preflight import Admitted
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
 from server.inference import Inference
-from server.models import ModelNotReady, Models, UnknownModel, there_are
+from server.models import ModelNotReady, Models, NotServed, UnknownModel, there_are
 
 #: The methods of HTTP for which a path under ``/v2`` has an answer in the form of the protocol.
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
@@ -184,12 +184,14 @@ class KServeAPI:
                 return self._models.find(name, label=version)
             except UnknownModel:
                 return self._models.find(name, version)
-        except ModelNotReady as error:
-            raise ModelNotReady(
-                _unknown(name, version, f"is not at ready state; {error}")
-            ) from None
-        except UnknownModel:
-            raise self._missing(name, version) from None
+        except NotServed as error:
+            refusal: NotServed
+            if isinstance(error, ModelNotReady):
+                refusal = ModelNotReady(_unknown(name, version, f"is not at ready state; {error}"))
+            else:
+                refusal = self._missing(name, version)
+            refusal.requests = error.requests
+            raise refusal from None
 
     def _missing(self, name: str, version: str | None) -> UnknownModel | ModelNotReady:
         """Return the error for a model of which *version*, or any version, takes no requests."""

@@ -16,6 +16,7 @@ from model.execution.decode_pool import DecodePool
 from server.api.inference_api import InferenceAPI
 from server.api.openapi import native
 from server.api.openapi import tfserving as described
+from server.api.request_end import end_of
 from server.api.tfserving.dialect import body_of, dialect, is_small
 from server.api.tfserving.paths import (
     Target,
@@ -28,8 +29,9 @@ from server.api.tfserving.reports import metadata_content, not_known, status_con
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route, json_response
 from server.inference import Inference
-from server.models import Models, UnknownModel
+from server.models import Models, NotServed, UnknownModel
 from server.repository.version_report import ModelReport
+from server.request_counts import RequestCounts
 
 _OTHER_METHODS = ("PUT", "DELETE", "PATCH", "OPTIONS")
 
@@ -47,9 +49,11 @@ class Reports(Protocol):
 class _NotServed(HTTPError):
     """The model, version or label that a path names is not served."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, requests: RequestCounts | None) -> None:
+        """*requests* is as in `NotServed`."""
         error = target.not_found()
         super().__init__(error.status, str(error))
+        self.requests = requests
 
 
 class TFServingAPI:
@@ -140,9 +144,11 @@ class TFServingAPI:
         """Admit a request for inference, also for an unknown model; else return the refusal."""
         try:
             self._find(head)
-        except _NotServed as error:
-            return error
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
+            if isinstance(error, NotServed | _NotServed) and error.requests is not None:
+                error.requests.receive().end(end_of(error))
+            if isinstance(error, _NotServed):
+                return error
             return self._inference.write_error(error, head.request_id)
         return self._inference.preflight(head)
 
@@ -182,8 +188,8 @@ class TFServingAPI:
         """Return the model that *target* names; raises `ModelNotReady` and `_NotServed`."""
         try:
             return self._models.find(target.name, target.version, target.label)
-        except UnknownModel:
-            raise _NotServed(target) from None
+        except UnknownModel as error:
+            raise _NotServed(target, error.requests) from None
 
 
 def _alive(_: HTTPRequest) -> Deferred[HTTPResponse]:
