@@ -164,6 +164,7 @@ def test_a_decode_pool_that_hangs_shows_in_the_metrics(harness: ServiceHarness) 
         ("*/*", "gzip", False, True),
         (OPEN["Accept"], "", True, False),
         ("Application/OpenMetrics-Text; version=x", "br, gzip;q=1", True, True),
+        ("application/openmetrics-text;q=0, text/plain", "gzip;q=0.0", False, False),
         ("text/html", "zip", False, False),
     ],
 )

@@ -6,12 +6,12 @@ reactor thread.
 """
 
 import gzip
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, exposition
-from prometheus_client.exposition import gzip_accepted
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
@@ -56,8 +56,19 @@ def form_of(accept: str, accept_encoding: str) -> Format:
     One version of each format is offered, and not any that a client names: a text is made once for
     all scrapes that ask for its format.
     """
-    types = [it.partition(";")[0].strip() for it in accept.lower().split(",")]
-    return Format("application/openmetrics-text" in types, gzip_accepted(accept_encoding))
+    return Format(
+        "application/openmetrics-text" in _accepted(accept), "gzip" in _accepted(accept_encoding)
+    )
+
+
+def _accepted(header: str) -> set[str]:
+    """Return the names in *header*, an Accept header, without those that it refuses by q=0."""
+    accepted = set()
+    for part in header.lower().split(","):
+        name, *parameters = (it.strip() for it in part.split(";"))
+        if not any(re.fullmatch(r"q=0(\.0*)?", it) for it in parameters):
+            accepted.add(name)
+    return accepted
 
 
 class ReadCollector(Collector):
