@@ -15,6 +15,7 @@ MEASUREMENTS = ROOT / "docs" / "performance"
 PAGES = (
     "docs/performance.md",
     "docs/json.md",
+    "docs/metrics.md",
     "docs/protocols.md",
     "benchmarks/README.md",
     "benchmarks/peers/README.md",
@@ -64,7 +65,7 @@ def test_the_page_is_short() -> None:
 
 def test_every_file_of_figures_that_the_pages_name_is_there() -> None:
     """And no other one."""
-    page = "".join((ROOT / it).read_text(encoding="utf-8") for it in PAGES[:2])
+    page = "".join((ROOT / it).read_text(encoding="utf-8") for it in PAGES[:3])
     named = set(re.findall(r"docs/performance/(\w+\.json)", page))
     assert named == {file.name for file in MEASUREMENTS.iterdir()}
 
