@@ -173,7 +173,7 @@ def test_a_stderr_that_is_not_read_stops_no_answer(folder: Path) -> None:
 
 
 def test_twistd_writes_the_same_lines_to_its_file(tmp_path: Path) -> None:
-    """As a daemon; SIGUSR1 begins a new file, and no line is lost."""
+    """As a daemon; after SIGUSR1 the next line begins a new file, and no line is lost."""
     pidfile, logfile = tmp_path / "ferry.pid", tmp_path / "ferry.log"
     command = [
         *(*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}"),
@@ -187,8 +187,8 @@ def test_twistd_writes_the_same_lines_to_its_file(tmp_path: Path) -> None:
         wait_for(lambda: ids[0] in logfile.read_text(), "the line of the first request")
         os.kill(pid, signal.SIGUSR1)
         rotated = tmp_path / "ferry.log.1"
-        wait_for(rotated.exists, "the next file")
         ids.append(get(port, "/status").headers["x-request-id"])
+        wait_for(rotated.exists, "the next file")
         os.kill(pid, signal.SIGTERM)
         wait_for(lambda: has_ended(pid), "the end of the daemon")
     lines = lines_of(rotated.read_text() + logfile.read_text())
