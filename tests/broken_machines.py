@@ -87,6 +87,12 @@ def broken_pillow(it: FakeMachine) -> None:
     it.monkeypatch.setitem(sys.modules, module, NotImported(module))
 
 
+def shadow_of_pythonpath(it: FakeMachine) -> None:
+    """In a folder of the variable."""
+    it.shadow("klein")
+    it.environ["PYTHONPATH"] = f"/none:{it.first}"
+
+
 def wrong_settings(it: FakeMachine) -> None:
     """Settings that cannot be read."""
     it.settings, it.error = None, "--lanes: expected 1"
@@ -245,6 +251,18 @@ BROKEN = {
     "package missing": Broken(
         without("klein"), "packages", "klein is missing; needed: klein>=24.8",
         "pip install 'klein>=24.8'",
+    ),
+    "package shadowed": Broken(
+        lambda it: it.shadow("klein"),
+        "packages", "^klein is imported from /.*/first/klein/__init__.py, and not", "^rename /",
+    ),
+    "package shadowed by PYTHONPATH": Broken(
+        shadow_of_pythonpath,
+        "packages", "^klein is imported from /.*/first/klein/__init__.py", "^unset PYTHONPATH$",
+    ),
+    "TensorFlow shadowed": Broken(
+        lambda it: it.shadow("tensorflow"),
+        "packages", "^tensorflow is imported from /.*/first/tensorflow/__init__.py", "^rename /",
     ),
     "half a core": Broken(
         lambda it: it.file("sys/fs/cgroup/cpu.max", "50000 100000\n"),

@@ -30,6 +30,7 @@ class FakeMachine:
         self.settings: Settings | None = Settings(listen=())
         self.error = ""  #: in the settings
         self.environ = {"PATH": str(folder / "bin")}
+        self.first = folder / "first"  #: packages are looked for here before others
         self.python = str(self.program("python", f"echo '{IMPORTED}'"))
         self.free: dict[Path, int] = {}  #: bytes, by folder
         self.descriptors = (1024, 4096)
@@ -69,6 +70,12 @@ class FakeMachine:
             _written(folder / file, text)
         return folder
 
+    def shadow(self, name: str) -> Path:
+        """Install the module *name*, and write another that is imported in its place."""
+        _written(self.packages / name / "__init__.py", "")
+        self.package(name, "2.21.0", RECORD=f"{name}/__init__.py,,\n")
+        return _written(self.first / name / "__init__.py", "")
+
     def tensorflow(self, name: str, version: str, cuda: str = "12.5.1") -> Path:
         """Install a wheel of TensorFlow and return the folder of its metadata."""
         _written(self.packages / "tensorflow/__init__.py", "")
@@ -106,7 +113,7 @@ class FakeMachine:
         return Machine(
             root=self.root,
             environ=self.environ,
-            packages=[str(self.packages)],
+            packages=[str(self.first), str(self.packages)],
             python=self.python,
             free_bytes=lambda path: self.free.get(path, 9 * GB),
             descriptors=lambda: self.descriptors,

@@ -52,6 +52,9 @@ class Surroundings:
 
     def tensorflow(self, module: str = MODULE) -> None:
         """Put a TensorFlow before that of this installation."""
+        info = "packages/tensorflow-2.21.0.dist-info"
+        self.write(f"{info}/METADATA", "Name: tensorflow\nVersion: 2.21.0\n")
+        self.write(f"{info}/RECORD", "tensorflow/__init__.py,,\n")
         self.write("packages/tensorflow/__init__.py", module)
         self.write("packages/tensorflow/python/platform/build_info.py", BUILD)
         self.variables["PYTHONPATH"] = f"{self.folder}/packages:{ROOT}"
