@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import ModuleType
+from zipfile import ZipFile
 
 from server.doctor.finding import Level
 from server.settings.table import Settings
@@ -69,9 +71,17 @@ def file_as_cache(it: FakeMachine) -> None:
 
 
 def own_model(it: FakeMachine) -> None:
-    """Serve a Keras model of 3 bytes."""
-    (it.folder / "own.keras").write_bytes(b"PK\3")
+    """Serve a Keras model, as far as its head shows."""
+    with ZipFile(it.folder / "own.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
     it.settings = Settings(listen=(), model=it.folder / "own.keras")
+
+
+def cut_model(it: FakeMachine) -> None:
+    """Serve a Keras model of which a part was downloaded."""
+    own_model(it)
+    model = it.folder / "own.keras"
+    model.write_bytes(model.read_bytes()[:-9])
 
 
 class NotImported(ModuleType):
@@ -350,6 +360,14 @@ BROKEN = {
     "no model": Broken(
         lambda it: setattr(it, "settings", Settings(listen=(), model=it.folder / "bin")),
         "model", "bin: holds no model", "--model",
+    ),
+    "text as a model": Broken(
+        lambda it: setattr(it, "settings", Settings(listen=(), model=Path("/etc/passwd"))),
+        "model", "^/etc/passwd: a file of text, not a frozen graph$", "--model",
+    ),
+    "model cut short": Broken(
+        cut_model,
+        "model", "own.keras: not a Keras file, or cut short", "--model",
     ),
     "broken Pillow": Broken(
         broken_pillow,

@@ -217,7 +217,8 @@ CHECKS = (
     ),
     Check(
         model_files.MODEL,
-        "there is a model of a known kind at the path, or the default model can be made",
+        "there is a model of a known kind at the path, by names and the heads of files alone, or "
+        "the default model can be made",
         _model,
         quick=False,  # the start has just looked for it, and its reason states what it found
     ),
