@@ -296,6 +296,11 @@ BROKEN = {
                     it.file("sys/fs/cgroup/memory/memory.limit_in_bytes", f"{2**63 - 4096}\n")],
         "memory", "the limit is 300 MB", "docker run --memory 2g",
     ),
+    "little address space": Broken(
+        lambda it: setattr(it, "address_space", 1_536_000_000),
+        "memory", r"address space.* is 1.5 GB, and TensorFlow alone needs about 2.3 GB of it",
+        "^ulimit -v unlimited",
+    ),
     "memory in use": Broken(
         lambda it: it.file("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 100000 kB\n"),
         "memory", "MB are available", "end other programs", Level.WARNING,
@@ -325,7 +330,13 @@ BROKEN = {
         "temporary", "0 MB free: the Keras model needs 0 MB", "set TMPDIR",
     ),
     "cache is a file": Broken(
-        file_as_cache, "cache", "Not a directory: the default model cannot be stored",
+        file_as_cache, "cache",
+        "^/.*/cache/tensorferry(/models)?: Not a directory: the default model cannot be stored",
+        "set XDG_CACHE_HOME",
+    ),
+    "cache where nothing is stored": Broken(
+        lambda it: it.monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nope"),
+        "cache", "^/proc/nope/tensorferry cannot be made in /proc, .*stores no files: the default",
         "set XDG_CACHE_HOME",
     ),
     "default model missing": Broken(
@@ -338,7 +349,8 @@ BROKEN = {
     ),
     "few descriptors": Broken(
         lambda it: setattr(it, "descriptors", (64, 64)),
-        "descriptors", "64: at most about 48 connections", "ulimit -Hn 4096", Level.WARNING,
+        "descriptors", "64: at most about 48 connections", "^as root, ulimit -n 4096",
+        Level.WARNING,
     ),
     "1970": Broken(
         lambda it: setattr(it, "now", datetime(1970, 1, 1, tzinfo=UTC)),

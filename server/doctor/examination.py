@@ -181,7 +181,8 @@ CHECKS = (
     ),
     Check(
         memory.MEMORY,
-        "the machine, and the limits of control groups, have memory for TensorFlow and the model",
+        "the machine, and the limits of control groups and of the address space (`ulimit -v`), "
+        "have memory for TensorFlow and the model",
         _memory,
     ),
     Check(

@@ -34,6 +34,7 @@ class FakeMachine:
         self.python = str(self.program("python", f"echo '{IMPORTED}'"))
         self.free: dict[Path, int] = {}  #: bytes, by folder
         self.descriptors = (1024, 4096)
+        self.address_space = -1  #: bytes; -1: no limit
         self.now = datetime(2026, 11, 30, 12, tzinfo=UTC)
         monkeypatch.setenv("XDG_CACHE_HOME", str(self.cache.parent))
         self.temporary = folder / "temporary"
@@ -117,6 +118,7 @@ class FakeMachine:
             python=self.python,
             free_bytes=lambda path: self.free.get(path, 9 * GB),
             descriptors=lambda: self.descriptors,
+            address_space=lambda: self.address_space,
             resident_bytes=lambda: 50_000_000,
             now=lambda: self.now,
         )
