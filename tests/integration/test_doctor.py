@@ -247,6 +247,12 @@ def test_too_few_descriptors(quick: Surroundings) -> None:
     check_only(quick, "descriptors", "64: at most about 48", "^as root, ulimit -n 4096", "warning")
 
 
+def test_a_small_address_space(quick: Surroundings) -> None:
+    """The libraries of TensorFlow could not be mapped; most of it is never in memory."""
+    quick.before = ["ulimit -v 1500000"]
+    check_only(quick, "memory", "address space is 1.5 GB", "^ulimit -v unlimited", "fault")
+
+
 def test_a_taken_port(quick: Surroundings, taken: int) -> None:
     """The process that has it is named."""
     quick.options = ["--port", str(taken), "--device", "auto"]
