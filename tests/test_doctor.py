@@ -47,6 +47,21 @@ def test_what_is_broken_is_found_and_nothing_else(fake: FakeMachine, case: Broke
     assert "\n" not in it.found + it.remedy
 
 
+@pytest.mark.parametrize(
+    ("record", "file"),
+    [("__editable__.klein.pth,,\n", "__init__.py"), ("klein/__init__.py,,\n", "plugin.py")],
+    ids=["editable", "namespace"],
+)
+def test_a_package_of_another_folder_may_be_the_installed_one(
+    fake: FakeMachine, record: str, file: str
+) -> None:
+    """An editable installation, and a folder without an __init__.py, which comes last."""
+    other = fake.shadow("klein", "24.8.0")
+    other.rename(other.with_name(file))
+    fake.package("klein", "24.8.0", RECORD=record)
+    assert {it.level for it in findings(fake)} == {Level.OK}
+
+
 def test_a_program_that_does_not_end_is_ended(
     fake: FakeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

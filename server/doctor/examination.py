@@ -68,8 +68,8 @@ class Subject:
 
     @cached_property
     def model(self) -> model_files.ModelFacts | None:
-        """The model of the settings, if these could be read."""
-        if self.settings is None:
+        """The model of the settings, if these and files of models could be read."""
+        if self.settings is None or self.packages.shadows:
             return None
         return model_files.read_model(self.settings, self.packages.installed)
 
@@ -131,11 +131,18 @@ def _listen(subject: Subject) -> list[Finding]:
     ]
 
 
-def _gpu(subject: Subject) -> Finding:
+def _import(subject: Subject) -> list[Finding]:
+    # Another module in the place of a package is the cause, whatever the import raises.
+    return [] if subject.packages.shadows else [tensorflow_import.check_import(subject.imported)]
+
+
+def _gpu(subject: Subject) -> list[Finding]:
+    if subject.packages.shadows:
+        return []
     facts = tensorflow_import.gpu_facts(
         subject.machine, subject.driver, subject.imported, subject.packages
     )
-    return tensorflow_import.check_gpu(facts, subject.device)
+    return [tensorflow_import.check_gpu(facts, subject.device)]
 
 
 #: In the order in which they are made; a check comes after those that make it superfluous.
@@ -147,7 +154,8 @@ CHECKS = (
     ),
     Check(
         packages.PACKAGES,
-        "the required packages are installed, in the versions of `pyproject.toml`",
+        "the required packages are installed, in the versions of `pyproject.toml`, and imported "
+        "from there",
         lambda it: packages.check_packages(it.packages),
     ),
     Check(
@@ -173,7 +181,8 @@ CHECKS = (
     ),
     Check(
         memory.MEMORY,
-        "the machine, and the limits of control groups, have memory for TensorFlow and the model",
+        "the machine, and the limits of control groups and of the address space (`ulimit -v`), "
+        "have memory for TensorFlow and the model",
         _memory,
     ),
     Check(
@@ -209,7 +218,8 @@ CHECKS = (
     ),
     Check(
         model_files.MODEL,
-        "there is a model of a known kind at the path, or the default model can be made",
+        "there is a model of a known kind at the path, by names and the heads of files alone, or "
+        "the default model can be made",
         _model,
         quick=False,  # the start has just looked for it, and its reason states what it found
     ),
@@ -222,7 +232,7 @@ CHECKS = (
     Check(
         tensorflow_import.IMPORT,
         "TensorFlow can be imported, in a process of its own",
-        lambda it: tensorflow_import.check_import(it.imported),
+        _import,
         after=(packages.TENSORFLOW, packages.GLIBC, processor.CPU),
         quick=False,
     ),

@@ -29,6 +29,10 @@ def _descriptors() -> tuple[int, int]:
     return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
+def _address_space() -> int:
+    return resource.getrlimit(resource.RLIMIT_AS)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How a program ended, and what it wrote."""
@@ -50,6 +54,8 @@ class Machine:
     free_bytes: Callable[[Path], int] = _free_bytes
     #: returns the soft and the hard limit of open file descriptors
     descriptors: Callable[[], tuple[int, int]] = _descriptors
+    #: returns the soft limit of the address space, in bytes; -1: no limit
+    address_space: Callable[[], int] = _address_space
     resident_bytes: Callable[[], int] = resident_bytes  #: returns the memory of this process
     now: Callable[[], datetime] = _now  #: the wall clock, UTC
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from model import packages
 from model.errors import ModelError
+from model.repository.file_checks import check_bytes
 from model.repository.model_kind import ModelKind
 from model.repository.model_places import names_in
 from model.repository.tf_serving_config import read_model_config
@@ -54,6 +55,7 @@ def read_model(settings: Settings, installed: Mapping[str, str]) -> ModelFacts:
     try:
         if path is not None:
             _, files = find_files(path)
+            check_bytes(files)
             return ModelFacts(path, kind=files.kind, size=_size(files.path))
         repository = _repository(settings)
     except (ModelError, OSError) as error:

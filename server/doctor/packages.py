@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 from server.doctor.finding import Finding, fault, ok
 from server.doctor.machine import Machine, read_text
+from tensorferry.broken_imports import is_below
 
 PYTHON, PACKAGES, TENSORFLOW, GLIBC = "python", "packages", "tensorflow", "glibc"
 
@@ -26,6 +27,8 @@ _OWN, _TENSORFLOW = "tensorferry", "tensorflow"
 
 #: The line by which the metadata of a wheel states that it provides ``import tensorflow``.
 _PROVIDES = re.compile(r"^tensorflow/__init__\.py,", re.MULTILINE)
+#: The line of each module or regular package at the top; an editable installation has none.
+_MODULES = re.compile(r"^((\w+)(?:/__init__)?\.py),", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,15 @@ class Wheel:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A module that is imported in the place of one of an installed package."""
+
+    name: str  #: of the module, as in ``import name``
+    path: Path  #: of the file that is imported
+    by_variable: bool  #: whether it is below a folder of PYTHONPATH
+
+
+@dataclass(frozen=True, slots=True)
 class PackageFacts:
     """The packages where Python looks for them."""
 
@@ -48,22 +60,26 @@ class PackageFacts:
     wheels: tuple[Wheel, ...]
     tensorflow: Path | None  #: the file that ``import tensorflow`` would execute
     cuda: tuple[int, ...]  #: the version of CUDA of this TensorFlow; empty without CUDA
+    shadows: tuple[Shadow, ...]  #: in the place of required packages
 
 
 def read_packages(machine: Machine) -> PackageFacts:
     """Return the facts about packages."""
     found = _distributions(machine.packages)
     own = found.get(_OWN)
-    path = _origin(machine.packages)
+    path = _origin(_TENSORFLOW, machine.packages)
+    requirements = () if own is None else tuple(_requirements(own, ""))
+    required = [found[name] for it in requirements if (name := _canonical(it.name)) in found]
     return PackageFacts(
         {name: it.version or "" for name, it in found.items()},
-        () if own is None else tuple(_requirements(own, "")),
+        requirements,
         SpecifierSet(_field(own, "Requires-Python")),
         tuple(
             _wheel(it) for it in found.values() if _PROVIDES.search(it.read_text("RECORD") or "")
         ),
         path,
         _cuda_version(path),
+        tuple(shadow for it in required for shadow in _shadows(machine, it)),
     )
 
 
@@ -79,7 +95,19 @@ def check_python(facts: PackageFacts, version: str = platform.python_version()) 
 
 
 def check_packages(facts: PackageFacts) -> Finding:
-    """Decide whether the requirements of this project, apart from TensorFlow, are installed."""
+    """
+    Decide whether the requirements of this project are imported from where they are installed.
+
+    And whether all but TensorFlow are there in a version of this project.
+    """
+    if facts.shadows:
+        files = " ".join(str(it.path) for it in facts.shadows if not it.by_variable)
+        return fault(
+            PACKAGES,
+            f"{', '.join(f'{it.name} is imported from {it.path}' for it in facts.shadows)}, and "
+            "not from the package that is installed",
+            f"rename {files}" if files else "unset PYTHONPATH",
+        )
     wrong = [
         it
         for it in facts.requirements
@@ -192,10 +220,19 @@ def _wheel(package: Distribution) -> Wheel:
     )
 
 
-def _origin(path: Sequence[str]) -> Path | None:
-    """Return the file of the first TensorFlow in the folders of *path*; None without one."""
-    spec = PathFinder.find_spec(_TENSORFLOW, list(path))
+def _origin(module: str, path: Sequence[str]) -> Path | None:
+    """Return the file of the first *module* in the folders of *path*; None without one."""
+    spec = PathFinder.find_spec(module, list(path))
     return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def _shadows(machine: Machine, package: Distribution) -> Iterator[Shadow]:
+    """Yield what is imported in the place of the modules of *package*."""
+    for file, module in _MODULES.findall(package.read_text("RECORD") or ""):
+        installed, origin = Path(str(package.locate_file(file))), _origin(module, machine.packages)
+        if origin is not None and installed.exists() and not origin.samefile(installed):
+            folders = machine.environ.get("PYTHONPATH", "")
+            yield Shadow(module, origin, is_below(origin, folders))
 
 
 def _cuda_version(tensorflow: Path | None) -> tuple[int, ...]:

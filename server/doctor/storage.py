@@ -48,7 +48,12 @@ def read_cache(machine: Machine) -> CacheFacts:
         folder = cache.root
         has_model = bool(cache.model_names())
     except CacheUnavailableError as error:
-        return CacheFacts(None, error.reason, _OTHER_CACHE)
+        where = f"{error.folder}: " if error.folder.is_absolute() else ""
+        return CacheFacts(None, f"{where}{error.reason}", _OTHER_CACHE)
+    above = _existing(folder)
+    if above != folder and not os.statvfs(above).f_blocks:  # such as /proc
+        problem = f"{folder} cannot be made in {above}, where the file system stores no files"
+        return CacheFacts(folder, problem, _OTHER_CACHE)
     for path in _written_folders(folder):
         problem, remedy = _not_writable(path)
         if problem:
@@ -177,7 +182,7 @@ def check_descriptors(facts: DescriptorFacts) -> Finding:
         return ok(DESCRIPTORS, f"{limit}, one for each connection")
     raised = "ulimit -n 4096" if facts.hard < 0 or facts.hard >= 4096 else ""
     remedy = (
-        f"{raised or 'as root, ulimit -Hn 4096'}; systemd LimitNOFILE=4096, "
+        f"{raised or 'as root, ulimit -n 4096'}; systemd LimitNOFILE=4096, "
         "docker run --ulimit nofile=4096"
     )
     if facts.soft < MIN_DESCRIPTORS:

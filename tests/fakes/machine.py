@@ -30,9 +30,11 @@ class FakeMachine:
         self.settings: Settings | None = Settings(listen=())
         self.error = ""  #: in the settings
         self.environ = {"PATH": str(folder / "bin")}
+        self.first = folder / "first"  #: packages are looked for here before others
         self.python = str(self.program("python", f"echo '{IMPORTED}'"))
         self.free: dict[Path, int] = {}  #: bytes, by folder
         self.descriptors = (1024, 4096)
+        self.address_space = -1  #: bytes; -1: no limit
         self.now = datetime(2026, 11, 30, 12, tzinfo=UTC)
         monkeypatch.setenv("XDG_CACHE_HOME", str(self.cache.parent))
         self.temporary = folder / "temporary"
@@ -68,6 +70,12 @@ class FakeMachine:
         for file, text in files.items():
             _written(folder / file, text)
         return folder
+
+    def shadow(self, name: str, version: str) -> Path:
+        """Install a package of the module *name*, and write another in its place; return that."""
+        _written(self.packages / name / "__init__.py", "")
+        self.package(name, version, RECORD=f"{name}/__init__.py,,\n")
+        return _written(self.first / name / "__init__.py", "")
 
     def tensorflow(self, name: str, version: str, cuda: str = "12.5.1") -> Path:
         """Install a wheel of TensorFlow and return the folder of its metadata."""
@@ -106,10 +114,11 @@ class FakeMachine:
         return Machine(
             root=self.root,
             environ=self.environ,
-            packages=[str(self.packages)],
+            packages=[str(self.first), str(self.packages)],
             python=self.python,
             free_bytes=lambda path: self.free.get(path, 9 * GB),
             descriptors=lambda: self.descriptors,
+            address_space=lambda: self.address_space,
             resident_bytes=lambda: 50_000_000,
             now=lambda: self.now,
         )

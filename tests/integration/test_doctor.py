@@ -52,6 +52,9 @@ class Surroundings:
 
     def tensorflow(self, module: str = MODULE) -> None:
         """Put a TensorFlow before that of this installation."""
+        info = "packages/tensorflow-2.21.0.dist-info"
+        self.write(f"{info}/METADATA", "Name: tensorflow\nVersion: 2.21.0\n")
+        self.write(f"{info}/RECORD", "tensorflow/__init__.py,,\n")
         self.write("packages/tensorflow/__init__.py", module)
         self.write("packages/tensorflow/python/platform/build_info.py", BUILD)
         self.variables["PYTHONPATH"] = f"{self.folder}/packages:{ROOT}"
@@ -241,7 +244,13 @@ def test_a_read_only_cache(mounting: Surroundings) -> None:
 def test_too_few_descriptors(quick: Surroundings) -> None:
     """The server starts, and serves few connections."""
     quick.before = ["ulimit -n 64"]
-    check_only(quick, "descriptors", "64: at most about 48", "ulimit -Hn 4096", "warning")
+    check_only(quick, "descriptors", "64: at most about 48", "^as root, ulimit -n 4096", "warning")
+
+
+def test_a_small_address_space(quick: Surroundings) -> None:
+    """The libraries of TensorFlow could not be mapped; most of it is never in memory."""
+    quick.before = ["ulimit -v 1500000"]
+    check_only(quick, "memory", "address space is 1.5 GB", "^ulimit -v unlimited", "fault")
 
 
 def test_a_taken_port(quick: Surroundings, taken: int) -> None:

@@ -15,7 +15,7 @@ from model.backends.tensorflow.operations import DECODES_IMAGES
 from model.backends.tensorflow.rewriting.fed_constants import feed_constants
 from model.backends.tensorflow.rewriting.graph_cut import needed
 from model.errors import ModelError
-from model.repository.file_formats import FROZEN_GRAPH, format_of, text_format_of
+from model.repository.file_checks import other_format
 from model.repository.model_toml import ModelFacts
 from model.signature import TensorSpec
 
@@ -93,22 +93,16 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
     except DecodeError as error:
-        reason = _other_format(path) or f"not a frozen GraphDef, or cut short ({error})"
+        reason = other_format(path) or f"not a frozen GraphDef, or cut short ({error})"
         raise ModelError(f"{path}: {reason}") from error
     if not graph_def.node:
-        reason = _other_format(path) or "not a frozen GraphDef: it holds no nodes"
+        reason = other_format(path) or "not a frozen GraphDef: it holds no nodes"
         raise ModelError(f"{path}: {reason}")
     variables = [node.name for node in graph_def.node if node.op in ("VariableV2", "VarHandleOp")]
     if variables:
         more = f", and {len(variables) - 1} more" if len(variables) > 1 else ""
         raise ModelError(f"{path}: not frozen: no value for the variable {variables[0]!r}{more}")
     return graph_def
-
-
-def _other_format(path: Path) -> str:
-    """Return a phrase that names the format of *path*; empty if it is unknown, or a graph."""
-    found = format_of(path) or text_format_of(path)
-    return f"{found.what}, not a frozen graph" if found and found is not FROZEN_GRAPH else ""
 
 
 def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
