@@ -245,13 +245,13 @@ class InferenceService(Service):
     def startService(self) -> None:
         """Begin to load the model; `GET /readyz` reports when it is ready."""
         super().startService()
-        self.heartbeat.start()
-        self.lag.start()
         self._starting = ensureDeferred(self._start())
         self._starting.addErrback(self._start_failed)
 
     async def _start(self) -> None:
         self.pool.start()
+        self.heartbeat.start()  # reports threads that are not alive
+        self.lag.start()
         await self.reconciler.start()
         self._on_loaded()
         self.lifecycle.move(State.READY)
@@ -328,6 +328,7 @@ class InferenceService(Service):
         if self._watch is not None:
             self._watch.stop()
         await self.reconciler.stop()
+        self.heartbeat.stop()  # from here on, threads end
         await stop_serving(self.reconciler.hosts, self.lanes, self.pool)
         await self._scrapes.stop()
 

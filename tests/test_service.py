@@ -49,6 +49,12 @@ def test_changes_on_all_addresses_are_made_by_one_object(monkeypatch: pytest.Mon
     harness.stop()
 
 
+def test_a_start_without_a_problem_logs_no_warning(harness: ServiceHarness, log: Log) -> None:
+    """The first heartbeat is after the start of the decode threads."""
+    harness.started()
+    assert [line for line in log.lines() if "alive" in line] == []
+
+
 def test_it_listens_before_it_loads(harness: ServiceHarness) -> None:
     """A taken port is an error at once; a client gets a 503 with Retry-After."""
     harness.service.privilegedStartService()
