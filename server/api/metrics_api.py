@@ -1,7 +1,8 @@
 """
 `GET /metrics`: the metrics of the server, for Prometheus.
 
-Runs on the reactor thread.  Answers before a model is ready and while the server drains, too.
+Runs on the reactor thread.  Answers before a model is ready, and during a stop until the port is
+closed.
 """
 
 from twisted.internet.defer import Deferred
