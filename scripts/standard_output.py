@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 
-#: The errors of a write without a buffer that are those of standard output.
+#: The errors of a write that names no file, which are those of standard output.
 _WRITE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
 
 
@@ -24,10 +24,6 @@ def output_problem(error: OSError) -> str:
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         is_output = True
-    else:  # without a buffer, as with PYTHONUNBUFFERED, nothing is left to flush
-        is_output = (
-            getattr(sys.stdout, "write_through", False)
-            and error.filename is None
-            and error.errno in _WRITE_ERRORS
-        )
+    else:  # nothing is left to flush: without a buffer, or after a text larger than the buffer
+        is_output = error.filename is None and error.errno in _WRITE_ERRORS
     return f"standard output cannot be written: {error.strerror}" if is_output else ""
