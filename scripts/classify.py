@@ -13,9 +13,9 @@ import click
 
 from scripts.image_files import files_of
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.groups import BATCHING, DEVICE, MODEL
 from server.settings.option import SettingsError
 from server.settings.sources import CommandLine, resolve
-from server.settings.table import BATCHING, DEVICE, MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

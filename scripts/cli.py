@@ -19,10 +19,10 @@ from scripts.models import models
 from scripts.simulate import simulate
 from scripts.standard_output import output_problem
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.groups import GROUPS
 from server.settings.option import SettingsError
 from server.settings.report import describe
 from server.settings.sources import CommandLine, resolve
-from server.settings.table import GROUPS
 from tensorferry import __version__
 from tensorferry.early_signals import interrupt_again
 

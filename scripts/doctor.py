@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.groups import GROUPS
 from server.settings.option import SettingsError, printable
 from server.settings.sources import CommandLine, resolve
-from server.settings.table import GROUPS
 
 if TYPE_CHECKING:
     from server.doctor.finding import Finding

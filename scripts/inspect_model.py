@@ -12,9 +12,9 @@ import click
 import orjson
 
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.groups import MODEL
 from server.settings.option import SettingsError, printable
 from server.settings.sources import CommandLine, resolve
-from server.settings.table import MODEL
 
 if TYPE_CHECKING:
     from model.backends.tensorflow.inspection import Inspection

@@ -34,7 +34,7 @@ class Broken:
 
 def settings(**values: object) -> Callable[[FakeMachine], object]:
     """Return a change of the settings."""
-    named: dict[str, object] = {"listen": (), **values}
+    named: dict[str, object] = {"listen": ("tcp:0",), **values}
     return lambda it: setattr(it, "settings", Settings(**named))  # type: ignore[arg-type]  # any
 
 
@@ -75,7 +75,7 @@ def own_model(it: FakeMachine) -> None:
     """Serve a Keras model, as far as its head shows."""
     with ZipFile(it.folder / "own.keras", "w") as archive:
         archive.writestr("config.json", "{}")
-    it.settings = Settings(listen=(), model=it.folder / "own.keras")
+    it.settings = Settings(port=0, model=it.folder / "own.keras")
 
 
 def cut_model(it: FakeMachine) -> None:
@@ -367,11 +367,11 @@ BROKEN = {
         wrong_settings, "settings", "--lanes: expected 1", "correct this setting",
     ),
     "no model": Broken(
-        lambda it: setattr(it, "settings", Settings(listen=(), model=it.folder / "bin")),
+        lambda it: setattr(it, "settings", Settings(port=0, model=it.folder / "bin")),
         "model", "bin: holds no model", "--model",
     ),
     "text as a model": Broken(
-        lambda it: setattr(it, "settings", Settings(listen=(), model=Path("/etc/passwd"))),
+        lambda it: setattr(it, "settings", Settings(port=0, model=Path("/etc/passwd"))),
         "model", "^/etc/passwd: a file of text, not a frozen graph$", "--model",
     ),
     "model cut short": Broken(
@@ -383,7 +383,7 @@ BROKEN = {
         "^pip install --force-reinstall pillow$",
     ),
     "empty repository": Broken(
-        lambda it: setattr(it, "settings", Settings(listen=(), models=it.folder / "bin")),
+        lambda it: setattr(it, "settings", Settings(port=0, models=it.folder / "bin")),
         "model", "holds no version", "NAME/1", Level.WARNING,
     ),
     "socket in a missing folder": Broken(

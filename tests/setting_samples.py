@@ -103,6 +103,16 @@ SAMPLES = {
     "decode_threads": Sample("2", "2", 2, *_BAD_AUTO),
     "client_timeout": Sample("0.5", "0.5", 0.5, *_BAD_POSITIVE),
     "admin_token_file": Sample("token", '"token"', Path("token"), *_BAD_FILES),
+    "workers": Sample("2", "2", 2, *_BAD_COUNTS),
+    "announce": Sample(
+        "zk://a:2181,[::1]:2182/x?lease=5",
+        '"zk://a:2181,[::1]:2182/x?lease=5"',
+        "zk://a:2181,[::1]:2182/x?lease=5",
+        ("localhost:2181", "zk:/a", "srv://a", "zk://a:0", "zk://a?lease=0", "etcd://a?b=1"),
+        ('"http://a"', "2181", '["zk://a"]'),
+    ),
+    "announce_host": Sample("gpu-1", '"gpu-1"', "gpu-1", ("a b", "http://a"), ("1", '["a"]')),
+    "announce_token_file": Sample("token", '"token"', Path("token"), *_BAD_FILES),
     "admin_listen": Sample(
         "unix:/run/admin.sock",
         '"unix:/run/admin.sock"',

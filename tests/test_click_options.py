@@ -7,9 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from server.settings.click_options import FLAGS_HEADING, SettingsCommand, click_options
+from server.settings.groups import GROUPS
 from server.settings.option import Option
 from server.settings.sources import CommandLine
-from server.settings.table import GROUPS, OPTIONS
+from server.settings.table import OPTIONS
 from tests.setting_samples import SAMPLES
 
 

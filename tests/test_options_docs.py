@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from server.settings.groups import GROUPS
 from server.settings.report import describe, options_markdown
 from server.settings.sources import CommandLine, Resolved, resolve
-from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
+from server.settings.table import CHECK_CONFIG, CONFIG, OPTIONS
 from tests.setting_samples import SAMPLES, write_sample_files
 
 PAGE = Path(__file__).parent.parent / "docs" / "options.md"
@@ -85,7 +86,7 @@ def test_a_description_has_a_line_for_each_setting_with_its_origin(folder: Path)
     assert len({line.rindex("  # ") for line in lines}) == 1
     squeezed = {re.sub(" +", " ", line) for line in lines}
     assert squeezed > {
-        '# listen = ["tcp:12480:interface=127.0.0.1"] # default; port is given instead',
+        "# listen = none, it is tcp:12480:interface=127.0.0.1; with --announce a free port # default",
         "port = 80 # command line",
         "# graph = none, the default model is served # default",
         "# input_std = from model.toml, else 255 # default",

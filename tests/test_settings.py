@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from server.settings.groups import GROUPS
 from server.settings.option import Option
 from server.settings.table import (
     CHECK_CONFIG,
     CONFIG,
-    GROUPS,
     OPTION_NAMED,
     OPTIONS,
     Settings,

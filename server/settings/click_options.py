@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from server.settings.groups import CONFIGURATION, GROUPS
 from server.settings.kinds import Switch
 from server.settings.option import Option
-from server.settings.table import CHECK_CONFIG, CONFIG, CONFIGURATION, GROUPS, OPTIONS
+from server.settings.table import CHECK_CONFIG, CONFIG, OPTIONS
 from server.settings.tf_serving import FLAGS, Flag
 
 #: The heading of the flags on help pages.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from server.discovery.engine_url import ANNOUNCED, parse_engine_url
 from server.settings.kinds import TextKind
 
 
@@ -80,6 +81,36 @@ class Origin(TextKind):
         scheme, host, port = found.groups("")
         default = {"http": ":80", "https": ":443"}.get(scheme)
         return f"{scheme}://{host}{'' if port == default else port}"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryURL(TextKind):
+    """The URL of a registry that workers can announce themselves to."""
+
+    metavar: str = "URL"
+    expected: ClassVar[str] = (
+        "the URL of a registry, such as zk://localhost:2181/tensorferry, "
+        "etcd://localhost:2379/tensorferry or registry://localhost:12480"
+    )
+
+    def parse(self, text: str) -> str:
+        """Return *text* unchanged; raises ValueError if it is no such URL."""
+        parse_engine_url(text, ANNOUNCED)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class HostName(TextKind):
+    """The name or the address of a host."""
+
+    metavar: str = "HOST"
+    expected: ClassVar[str] = "a host name or an address"
+
+    def parse(self, text: str) -> str:
+        """Return *text* unchanged; raises ValueError if it is neither."""
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*", text):
+            return text
+        raise ValueError
 
 
 def is_socket_path(text: str) -> bool:

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from server.settings.groups import GROUPS
 from server.settings.kinds import OrWord
 from server.settings.option import Option, printable
 from server.settings.sources import Resolved
-from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
+from server.settings.table import CHECK_CONFIG, CONFIG, OPTIONS
 from server.settings.tf_serving import FLAGS
 
 _BAR = "\\|"  # a bar within a cell of a table

@@ -13,9 +13,9 @@ import click
 from twisted.python import usage
 
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.groups import GROUPS
 from server.settings.option import SettingsError
 from server.settings.sources import CommandLine, Resolved, resolve
-from server.settings.table import GROUPS
 from twisted import __version__
 
 

@@ -27,7 +27,7 @@ class FakeMachine:
         self.packages = folder / "packages"
         self.cache = folder / "cache" / "tensorferry"
         #: Without an address: no socket is needed.
-        self.settings: Settings | None = Settings(listen=())
+        self.settings: Settings | None = Settings(port=0)
         self.error = ""  #: in the settings
         self.environ = {"PATH": str(folder / "bin")}
         self.first = folder / "first"  #: packages are looked for here before others

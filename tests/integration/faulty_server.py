@@ -30,8 +30,8 @@ from server.process.run import run
 from server.repository import repositories
 from server.repository.repositories import FolderRepository
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.groups import GROUPS
 from server.settings.sources import CommandLine, resolve
-from server.settings.table import GROUPS
 
 FILE = "faulty.json"
 

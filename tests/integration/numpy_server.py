@@ -13,8 +13,8 @@ import click
 from server.model_loading import load_model
 from server.process.run import run
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.groups import GROUPS
 from server.settings.sources import CommandLine, resolve
-from server.settings.table import GROUPS
 from tests.fakes.numpy_backend import NumpyBackend
 
 IMPORTED = 3

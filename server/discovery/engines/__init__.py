@@ -1,0 +1,1 @@
+"""The registries of workers: one module for each kind."""

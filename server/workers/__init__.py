@@ -1,0 +1,1 @@
+"""Several worker processes on one port, and the process that supervises them."""

@@ -1,0 +1,105 @@
+"""What registries have of workers: URLs, records, and the members of a source."""
+
+import pytest
+from twisted.internet.task import Clock
+
+from server.discovery.engine_url import ANNOUNCED, EngineURL, parse_engine_url
+from server.discovery.members import Members
+from server.discovery.worker_record import ModelLoad, RecordError, WorkerRecord, from_json
+
+WORKER = WorkerRecord("a-1", "127.0.0.1", 8000, {"m": ModelLoad(0.25, 0.005, ("1", "3"))})
+
+URLS = {
+    "zk://a": EngineURL("zk", (("a", 2181),)),
+    "zk://a:1,[::1]:2/x/y/": EngineURL("zk", (("a", 1), ("::1", 2)), "x/y"),
+    "etcd://u%40:p%3A@h/tf?lease=2.5": EngineURL("etcd", (("h", 2379),), "tf", 2.5, "u@", "p:"),
+    "registry://h": EngineURL("registry", (("h", 12480),)),
+}
+
+
+@pytest.mark.parametrize(("text", "url"), URLS.items(), ids=str)
+def test_a_url_has_these_parts(text: str, url: EngineURL) -> None:
+    """Its text for logs has no password."""
+    assert parse_engine_url(text) == url
+    assert "p:" not in str(url)
+
+
+BAD_URLS = {
+    "http://a": "it does not begin with zk:// or etcd:// or registry://",
+    "srv://a": "it does not begin with zk:// or etcd:// or registry://",
+    "zk://": "'' is not HOST or HOST:PORT",
+    "zk://a:99999": "the port 99999 is not from 1 to 65535",
+    "zk://u@a": "what precedes @ is not USER:PASSWORD",
+    "zk://a?ttl=3": "it has no option 'ttl'; the only one is lease=SECONDS",
+    "zk://a?lease=x": "lease: expected 1 to 3600 seconds, got x",
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), BAD_URLS.items(), ids=str)
+def test_a_wrong_url_is_refused_with_the_reason(text: str, reason: str) -> None:
+    """In one line."""
+    with pytest.raises(ValueError, match=r"[a-z]") as error:
+        parse_engine_url(text, ANNOUNCED)
+    assert str(error.value) == reason
+
+
+@pytest.mark.parametrize("record", [WORKER, WorkerRecord("b", "::1", 1)], ids=["models", "none"])
+def test_a_record_can_be_read_back(record: WorkerRecord) -> None:
+    """From its JSON."""
+    assert from_json(record.to_json()) == record
+
+
+BAD_RECORDS = {
+    b"[": "the record is no JSON: unexpected end of data: line 1 column 2 (char 1)",
+    b"[]": "the record is no JSON object",
+    b'{"id": "a b", "host": "h", "port": 1}': (
+        "id: expected up to 128 letters, digits, '.', '_' and '-', got 'a b'"
+    ),
+    b'{"id": "a", "host": "h:1", "port": 1}': (
+        "host: expected a host name or an address, got 'h:1'"
+    ),
+    b'{"id": "a", "host": "h", "port": true}': (
+        "port: expected a whole number from 1 to 65535, got True"
+    ),
+    b'{"id": "a", "host": "h", "port": 1, "models": [1]}': "models: expected an object, got [1]",
+    b'{"id": "a", "host": "h", "port": 1, "models": {"m": {"expected_wait_ms": -1}}}': (
+        "expected_wait_ms of 'm': expected milliseconds of at least 0, got -1"
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), BAD_RECORDS.items(), ids=str)
+def test_what_is_no_record_is_refused_with_the_reason(text: bytes, reason: str) -> None:
+    """In one line."""
+    with pytest.raises(RecordError) as error:
+        from_json(text)
+    assert str(error.value) == reason
+
+
+def test_a_worker_serves_its_models() -> None:
+    """One whose models are not known may serve any."""
+    assert [WORKER.serves(it) for it in (None, "m", "n")] == [True, True, False]
+    assert WorkerRecord("b", "h", 1).serves("n")
+
+
+def test_members_change_their_version_with_addresses_and_models_alone() -> None:
+    """A new wait is no new version; members stay while their source is away."""
+    clock = Clock()
+    members = Members("zk://a", clock.seconds)
+    assert members.away
+    members.replace({WORKER.id: WORKER})
+    members.is_current()
+    version = members.version
+    clock.advance(3)
+    busier = WorkerRecord("a-1", "127.0.0.1", 8000, {"m": ModelLoad(9.0)})
+    members.put(busier)
+    assert members.version == version
+    assert members.written == {"a-1": 3.0}
+    members.is_away("no answer")
+    clock.advance(2)
+    members.is_away("still no answer")
+    assert (members.away, members.away_since) == ("still no answer", 3.0)
+    assert members.workers == {"a-1": busier}
+    members.remove("a-1")
+    assert members.version > version
+    assert not members.workers
