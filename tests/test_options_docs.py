@@ -86,8 +86,10 @@ def test_a_description_has_a_line_for_each_setting_with_its_origin(folder: Path)
     assert len({line.rindex("  # ") for line in lines}) == 1
     squeezed = {re.sub(" +", " ", line) for line in lines}
     assert squeezed > {
-        "# listen = none, it is tcp:12480:interface=127.0.0.1; "
-        "with --announce a free port # default",
+        (
+            "# listen = none, it is tcp:12480:interface=127.0.0.1; "
+            "with --announce a free port # default"
+        ),
         "port = 80 # command line",
         "# graph = none, the default model is served # default",
         "# input_std = from model.toml, else 255 # default",
