@@ -53,7 +53,7 @@ from server.metrics.server_metrics import ServerMetrics
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
 from server.models import Models
-from server.process.announcing import announcing
+from server.process.announcing import announcing, check_announced
 from server.process.systemd import notify
 from server.repository.changes import RepositoryChanges
 from server.repository.reconciler import Reconciler
@@ -233,6 +233,7 @@ class InferenceService(Service):
 
         If one cannot be bound or registered, closes the others and raises `StartError`.
         """
+        check_announced(self.settings)
         sites = [(description, self.site) for description in self.settings.endpoints]
         if self.settings.admin_listen is not None:
             sites.append((self.settings.admin_listen, self._site(permit_any)))

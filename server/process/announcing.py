@@ -29,6 +29,26 @@ from server.settings.table import Settings
 _log = Logger()
 
 
+class NoTCPAddress(StartError):
+    """The server has no address that a registry can list."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "--announce needs an address of TCP, for example --port 0: a registry cannot list a "
+            "unix socket"
+        )
+
+
+def check_announced(settings: Settings) -> None:
+    """
+    Raise `NoTCPAddress` if a registry is to list a server that has unix sockets alone.
+
+    Called before they are bound: their files would stay when the start fails.
+    """
+    if settings.announce and all(it.startswith("unix:") for it in settings.endpoints):
+        raise NoTCPAddress
+
+
 def announcing(
     settings: Settings,
     addresses: Sequence[IAddress],
@@ -43,18 +63,15 @@ def announcing(
     Return the announcer that *settings* ask for, not started; None if they ask for none.
 
     *addresses* are those that take requests for inference; the first one of TCP is registered.
-    Raises `StartError` if there is none.  *loads* returns the models of the record, and *ready*
-    whether the server takes requests.  *reactor* is Any for the same reason as in
-    `InferenceService`.
+    Raises `NoTCPAddress` if there is none, as may be with sockets of systemd.  *loads* returns the
+    models of the record, and *ready* whether the server takes requests.  *reactor* is Any for the
+    same reason as in `InferenceService`.
     """
     if settings.announce is None:
         return None
     tcp = [it for it in addresses if isinstance(it, IPv4Address | IPv6Address)]
     if not tcp:
-        raise StartError(
-            f"--announce {settings.announce} needs an address of TCP, for example --port 0: "
-            "a registry cannot list a unix socket"
-        )
+        raise NoTCPAddress
     url = parse_engine_url(settings.announce)
     host = OwnHost(settings.announce_host or tcp[0].host, url, reactor)
     worker_id = uuid4().hex
