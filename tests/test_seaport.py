@@ -1,6 +1,6 @@
 """Registration by clients of the npm package seaport: server/registry/seaport/."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -32,11 +32,17 @@ WORKER = WorkerRecord("seaport-A1", "127.0.0.1", 28900, {"tensor": ModelLoad(ver
 class Hub:
     """A factory that listens, and what it has logged."""
 
-    def __init__(self, permit: Callable[[IAddress], bool] = lambda _: False) -> None:
+    def __init__(self) -> None:
         self.clock = Clock()
+        self.refused: list[str] = []  #: hosts
         self.members = Members("seaport", self.clock.seconds)
         self.others: list[WorkerRecord] = []
-        self.factory = SeaportFactory(self.members, self.clock, permit, others=lambda: self.others)
+        self.factory = SeaportFactory(
+            self.members,
+            self.clock,
+            lambda address: getattr(address, "host", "") not in self.refused,
+            lambda: self.others,
+        )
         self.listen()
 
     def listen(self) -> None:
@@ -102,7 +108,7 @@ class Client:
 
 @pytest.fixture
 def hub(log: Log) -> Iterator[Hub]:
-    """Yield a hub that permits no address but the loopback's."""
+    """Yield a hub that permits all addresses, and end it."""
     made = Hub()
     yield made
     assert log.errors() == []
@@ -297,25 +303,30 @@ def test_a_connection_has_so_many_services(hub: Hub, log: Log) -> None:
     assert len(log.lines()) == 1
 
 
-PERMITTED = {
-    IPv4Address("TCP", "127.0.0.9", 1): True,
-    IPv6Address("TCP", "::1", 1): True,
-    IPv6Address("TCP", "::ffff:127.0.0.1", 1): True,
-    IPv4Address("TCP", "10.0.0.1", 1): True,
-    IPv4Address("TCP", "10.0.0.2", 1): False,
-    IPv6Address("TCP", "fe80::1%eth0", 1): False,
-    UNIXAddress(b"/run/x"): False,
+PEERS: dict[IAddress, str | None] = {
+    IPv4Address("TCP", "10.0.0.1", 1): "10.0.0.1",
+    IPv4Address("TCP", "10.0.0.2", 1): None,
+    IPv6Address("TCP", "::ffff:10.0.0.1", 1): "10.0.0.1",
+    IPv6Address("TCP", "fd00::1", 1): "fd00::1",
+    UNIXAddress(b"/run/x"): "127.0.0.1",
 }
 
 
-@pytest.mark.parametrize(("address", "permitted"), PERMITTED.items(), ids=str)
-def test_other_addresses_than_the_loopback_need_a_permit(
-    address: IAddress, permitted: bool
+@pytest.mark.parametrize(("address", "host"), PEERS.items(), ids=str)
+def test_the_permit_decides_on_each_address(
+    hub: Hub, log: Log, address: IAddress, host: str | None
 ) -> None:
-    """Unless they are of the loopback; any other connection is closed at once."""
-    hub = Hub(lambda it: getattr(it, "host", "") == "10.0.0.1")
-    assert (hub.accept(address) is not None) == permitted
-    hub.stop_listening()
+    """A refused connection is closed at once; others learn their address."""
+    hub.refused.append("10.0.0.2")
+    protocol = hub.accept(address)
+    if protocol is None:
+        assert host is None
+        (line,) = log.lines()
+        assert line == "seaport: a connection from 10.0.0.2 is refused: the address is not trusted"
+    else:
+        wire = StringTransport()
+        protocol.makeConnection(wire)  # type: ignore[no-untyped-call]  # Twisted's
+        assert orjson.loads(wire.value()) == ["helo", host]
 
 
 def test_there_are_so_many_connections_and_few_log_lines(hub: Hub, log: Log) -> None:

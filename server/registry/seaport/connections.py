@@ -173,22 +173,22 @@ class SeaportFactory(Factory):
 
     noisy = False
 
+    #: Seconds after which a silent connection is closed.
+    silence = SILENCE_SECONDS
+
     def __init__(
         self,
         members: Members,
         clock: IReactorTime,
         permit: Callable[[IAddress], bool],
-        *,
         others: Callable[[], Iterable[WorkerRecord]] = tuple,
-        silence: float = SILENCE_SECONDS,
     ) -> None:
         """
-        *permit* decides on addresses other than the loopback's.  *others* returns the workers that
-        clients receive besides those of *members*, which it may contain.  *clock* is monotonic;
-        *silence* is in seconds.
+        *permit* returns whether a client at this address may connect: the protocol has no token.
+        *others* returns the workers that clients receive besides those of *members*, which it may
+        contain.  *clock* is monotonic.
         """
         self.clock = clock
-        self.silence = silence
         self.services = Services(members, self._changed)
         self.connections: set[SeaportConnection] = set()
         self._permit = permit
@@ -230,7 +230,7 @@ class SeaportFactory(Factory):
 
     def _refusal(self, address: IAddress | None) -> str:
         """Return why a connection is refused, empty if it is not."""
-        if address is None or not (_is_loopback(address) or self._permit(address)):
+        if address is None or not self._permit(address):
             return "the address is not trusted"
         if len(self.connections) >= MAX_CONNECTIONS:
             return f"{MAX_CONNECTIONS} connections are open"
@@ -268,14 +268,10 @@ class SeaportFactory(Factory):
 
 def _host(address: object) -> str:
     """Return the host in *address*: that of IPv4 also where the socket is one of IPv6."""
-    if isinstance(address, IPv4Address | IPv6Address):
-        found = ip_address(address.host)
-        return str(getattr(found, "ipv4_mapped", None) or found)
-    return str(address)
-
-
-def _is_loopback(address: object) -> bool:
-    return isinstance(address, IPv4Address | IPv6Address) and ip_address(_host(address)).is_loopback
+    if not isinstance(address, IPv4Address | IPv6Address):
+        return "127.0.0.1"  # the client of a Unix socket is on this machine
+    found = ip_address(address.host)
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def _logged(ended: Deferred[LoopingCall]) -> None:
