@@ -1,1 +1,1 @@
-"""The registry process: which workers there are, and the next one for a request."""
+"""The registry process: which workers there are, and which one takes the next request."""

@@ -1,0 +1,148 @@
+"""
+The registry as one Twisted service: HTTP, the leases, and the sources that it follows.
+
+Inert until Twisted starts it, so that twistd may fork in between.  Everything here runs on the
+reactor thread.
+"""
+
+from collections.abc import Callable
+from random import random
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.logger import Logger
+
+from server.clock import MonotonicTime
+from server.discovery.engine import Watch
+from server.discovery.engine_url import EngineURL, parse_engine_url
+from server.discovery.engines.available import open_watch
+from server.discovery.members import Members
+from server.discovery.worker_record import MAX_RECORD_BYTES
+from server.http.connections import Connections
+from server.http.klein_frontend import KleinFrontend
+from server.http.limits import BodyLimits
+from server.http.listening import address_of, listen
+from server.http.router import Router
+from server.http.site import LimitedSite
+from server.lifecycle import Lifecycle, StartError, State
+from server.registry.directory import Directory
+from server.registry.leases import Leases
+from server.registry.permit import RegistrationPermit
+from server.registry.registry_api import RegistryAPI
+from server.registry.settings import RegistrySettings
+from server.registry.worker_log import WorkerLog
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort
+
+_log = Logger()
+
+#: The most bytes of the records that are being received.
+MAX_HELD_BYTES = 256 * MAX_RECORD_BYTES
+
+#: How long a request may take to arrive, and how long an idle connection stays, in seconds.
+CLIENT_TIMEOUT = 60.0
+
+#: How long a stop waits for requests that are being received or answered, in seconds.
+MAX_STOP_SECONDS = 2.0
+
+
+class RegistryService(Service):
+    """One registry."""
+
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        reactor: Any,  # Any: Twisted has no type with timers and sockets
+        *,
+        watch: Callable[[EngineURL, Any], Watch] = open_watch,
+        random: Callable[[], float] = random,
+    ) -> None:
+        """*watch* returns the watch of a source; *random* decides which workers are compared."""
+        self.settings = settings
+        self.clock = MonotonicTime(reactor)
+        self._reactor = reactor
+        self.lifecycle = Lifecycle()
+        self.directory = Directory(self.clock.seconds, random)
+        self.log = WorkerLog(self.directory.sources, self.clock)
+        self.leases = Leases(
+            Members("leases", self.clock.seconds), self.clock, on_gone=self.log.gone
+        )
+        self.directory.add(self.leases.members)
+        self.watches = [watch(parse_engine_url(url), reactor) for url in settings.engine]
+        for each in self.watches:
+            self.directory.add(each.members)
+        self.permit = RegistrationPermit(settings.token_file, settings.trusted)
+        self.connections = Connections(
+            limits=BodyLimits(max_body=MAX_RECORD_BYTES, max_held=MAX_HELD_BYTES),
+            client_timeout=CLIENT_TIMEOUT,
+            clock=self.clock,
+            draining=lambda: self.lifecycle.leaving,
+        )
+        self.site = self._site()
+        self.ports: list[IListeningPort] = []
+        self._stopping: Deferred[None] | None = None
+
+    def _site(self) -> LimitedSite:
+        api = RegistryAPI(
+            self.directory, self.leases, self.permit, self.lifecycle, seconds=self.clock.seconds
+        )
+        router = Router(api.routes())
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
+        return LimitedSite(frontend.resource(), self.connections, router)
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen on all addresses.
+
+        If one cannot be bound, closes the others and raises `StartError`.
+        """
+        try:
+            for description in self.settings.listen:
+                self.ports.append(listen(self._reactor, description, self.site))
+        except StartError:
+            for port in self.ports:
+                port.stopListening()
+            raise
+        for port in self.ports:
+            _log.info("listening on {address}", address=address_of(port))
+
+    def startService(self) -> None:
+        """Begin to follow the sources; the registry is ready at once."""
+        super().startService()
+        for watch in self.watches:
+            watch.start()
+        self.log.start()
+        self.lifecycle.move(State.READY)
+
+    def stopService(self) -> Deferred[None]:
+        """Answer the requests that are received, then stop; fires when all has stopped."""
+        super().stopService()
+        if self._stopping is None:
+            self._stopping = ensureDeferred(self._stop())
+        return self._stopping
+
+    async def _stop(self) -> None:
+        self.lifecycle.move(State.DRAINING)
+        for port in self.ports:
+            await maybeDeferred(port.stopListening)
+        self.connections.close_idle()
+        limit = self.clock.callLater(MAX_STOP_SECONDS, self.connections.abort_all)
+        await self.connections.when_quiet()
+        if limit.active():
+            limit.cancel()
+        for watch in self.watches:
+            await _stopped(watch)
+        self.leases.stop()
+        self.log.stop()
+        self.lifecycle.move(State.STOPPED)
+        _log.info("stopped")
+
+
+async def _stopped(watch: Watch) -> None:
+    """Stop *watch*; an error is logged, so that the rest is stopped, too."""
+    try:
+        await watch.stop()
+    except Exception:  # noqa: BLE001 - any error of an engine
+        _log.failure("a source was not stopped")
