@@ -1,5 +1,5 @@
 """
-The registry as one Twisted service: HTTP, the leases, and the sources that it follows.
+The registry as one Twisted service: HTTP, seaport, DNS, and the sources that it follows.
 
 Inert until Twisted starts it, so that twistd may fork in between.  Everything here runs on the
 reactor thread.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from random import random
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import Service
+from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.logger import Logger
 
@@ -19,6 +19,7 @@ from server.discovery.engine_url import EngineURL, parse_engine_url
 from server.discovery.engines.available import open_watch
 from server.discovery.members import Members
 from server.discovery.worker_record import MAX_RECORD_BYTES
+from server.http.access import client_name
 from server.http.connections import Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
@@ -27,9 +28,11 @@ from server.http.router import Router
 from server.http.site import LimitedSite
 from server.lifecycle import Lifecycle, StartError, State
 from server.registry.directory import Directory
+from server.registry.dns_service import dns_service
 from server.registry.leases import Leases
 from server.registry.permit import RegistrationPermit
 from server.registry.registry_api import RegistryAPI
+from server.registry.seaport.connections import SeaportFactory
 from server.registry.settings import RegistrySettings
 from server.registry.worker_log import WorkerLog
 
@@ -74,6 +77,13 @@ class RegistryService(Service):
         for each in self.watches:
             self.directory.add(each.members)
         self.permit = RegistrationPermit(settings.token_file, settings.trusted)
+        self.seaport = SeaportFactory(
+            Members("seaport", self.clock.seconds),
+            self.clock,
+            lambda address: self.permit.needs_no_token(client_name(address)),
+            self.directory.workers,
+        )
+        self.dns = self._dns()
         self.connections = Connections(
             limits=BodyLimits(max_body=MAX_RECORD_BYTES, max_held=MAX_HELD_BYTES),
             client_timeout=CLIENT_TIMEOUT,
@@ -83,6 +93,13 @@ class RegistryService(Service):
         self.site = self._site()
         self.ports: list[IListeningPort] = []
         self._stopping: Deferred[None] | None = None
+
+    def _dns(self) -> IService | None:
+        """Return the name server, not started; None if there is none."""
+        where = self.settings.dns_listen
+        if where is None:
+            return None
+        return dns_service(self.directory, self.settings.zone, self._reactor, where)
 
     def _site(self) -> LimitedSite:
         api = RegistryAPI(
@@ -101,16 +118,27 @@ class RegistryService(Service):
         try:
             for description in self.settings.listen:
                 self.ports.append(listen(self._reactor, description, self.site))
+                _log.info("listening on {address}", address=address_of(self.ports[-1]))
+            if self.settings.seaport_listen is not None:
+                self._listen_for_seaport(self.settings.seaport_listen)
+            if self.dns is not None:
+                self.dns.privilegedStartService()
         except StartError:
             for port in self.ports:
                 port.stopListening()
             raise
-        for port in self.ports:
-            _log.info("listening on {address}", address=address_of(port))
+
+    def _listen_for_seaport(self, description: str) -> None:
+        port = listen(self._reactor, description, self.seaport)
+        self.ports.append(port)
+        self.directory.add(self.seaport.members)
+        _log.info("listening for seaport on {address}", address=port.getHost())
 
     def startService(self) -> None:
         """Begin to follow the sources; the registry is ready at once."""
         super().startService()
+        if self.dns is not None:
+            self.dns.startService()
         for watch in self.watches:
             watch.start()
         self.log.start()
@@ -127,6 +155,8 @@ class RegistryService(Service):
         self.lifecycle.move(State.DRAINING)
         for port in self.ports:
             await maybeDeferred(port.stopListening)
+        if self.dns is not None:
+            await maybeDeferred(self.dns.stopService)
         self.connections.close_idle()
         limit = self.clock.callLater(MAX_STOP_SECONDS, self.connections.abort_all)
         await self.connections.when_quiet()
