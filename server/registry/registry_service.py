@@ -5,7 +5,7 @@ Inert until Twisted starts it, so that twistd may fork in between.  Everything h
 reactor thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import random
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ from server.registry.settings import RegistrySettings
 from server.registry.worker_log import WorkerLog
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort
+    from twisted.internet.interfaces import IListeningPort, IReactorTime
 
 _log = Logger()
 
@@ -47,7 +47,8 @@ MAX_HELD_BYTES = 256 * MAX_RECORD_BYTES
 #: How long a request may take to arrive, and how long an idle connection stays, in seconds.
 CLIENT_TIMEOUT = 60.0
 
-#: How long a stop waits for requests that are being received or answered, in seconds.
+#: How long a stop waits for requests that are being received or answered, and for each source, in
+#: seconds.
 MAX_STOP_SECONDS = 2.0
 
 
@@ -163,16 +164,20 @@ class RegistryService(Service):
         if limit.active():
             limit.cancel()
         for watch in self.watches:
-            await _stopped(watch)
+            await _stopped(watch, self.clock)
         self.leases.stop()
         self.log.stop()
         self.lifecycle.move(State.STOPPED)
         _log.info("stopped")
 
 
-async def _stopped(watch: Watch) -> None:
+async def _stopped(watch: Watch, clock: "IReactorTime") -> None:
     """Stop *watch*; an error is logged, so that the rest is stopped, too."""
     try:
-        await watch.stop()
+        await ensureDeferred(_awaited(watch.stop())).addTimeout(MAX_STOP_SECONDS, clock)
     except Exception:  # noqa: BLE001 - any error of an engine
         _log.failure("a source was not stopped")
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable
