@@ -19,6 +19,7 @@ from server.discovery.engine_url import EngineURL, parse_engine_url
 from server.discovery.engines.available import open_watch
 from server.discovery.members import Members
 from server.discovery.worker_record import MAX_RECORD_BYTES
+from server.http.access import client_name
 from server.http.connections import Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
@@ -30,11 +31,12 @@ from server.registry.directory import Directory
 from server.registry.leases import Leases
 from server.registry.permit import RegistrationPermit
 from server.registry.registry_api import RegistryAPI
+from server.registry.seaport.connections import SeaportFactory
 from server.registry.settings import RegistrySettings
 from server.registry.worker_log import WorkerLog
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 _log = Logger()
 
@@ -74,6 +76,12 @@ class RegistryService(Service):
         for each in self.watches:
             self.directory.add(each.members)
         self.permit = RegistrationPermit(settings.token_file, settings.trusted)
+        self.seaport = SeaportFactory(
+            Members("seaport", self.clock.seconds),
+            self.clock,
+            lambda address: self.permit.needs_no_token(client_name(address)),
+            self.directory.workers,
+        )
         self.connections = Connections(
             limits=BodyLimits(max_body=MAX_RECORD_BYTES, max_held=MAX_HELD_BYTES),
             client_timeout=CLIENT_TIMEOUT,
@@ -98,15 +106,24 @@ class RegistryService(Service):
 
         If one cannot be bound, closes the others and raises `StartError`.
         """
+        places: list[tuple[str, IProtocolFactory]] = [
+            (description, self.site) for description in self.settings.listen
+        ]
+        if self.settings.seaport_listen is not None:
+            places.append((self.settings.seaport_listen, self.seaport))
+            self.directory.add(self.seaport.members)
         try:
-            for description in self.settings.listen:
-                self.ports.append(listen(self._reactor, description, self.site))
+            for description, factory in places:
+                self.ports.append(listen(self._reactor, description, factory))
         except StartError:
             for port in self.ports:
                 port.stopListening()
             raise
-        for port in self.ports:
-            _log.info("listening on {address}", address=address_of(port))
+        for port, (_, factory) in zip(self.ports, places, strict=True):
+            protocol = " for seaport" if factory is self.seaport else ""
+            _log.info(
+                "listening on {address}{protocol}", address=address_of(port), protocol=protocol
+            )
 
     def startService(self) -> None:
         """Begin to follow the sources; the registry is ready at once."""

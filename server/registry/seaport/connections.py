@@ -193,7 +193,7 @@ class SeaportFactory(Factory):
         self.connections: set[SeaportConnection] = set()
         self._permit = permit
         self._others = others
-        self._members = members
+        self.members = members
         self._loops = (
             (LoopingCall(self._send_heartbeats), HEARTBEAT_SECONDS),
             (LoopingCall(self._publish), PUBLISH_SECONDS),
@@ -204,7 +204,7 @@ class SeaportFactory(Factory):
 
     def startFactory(self) -> None:
         """Called when the port listens."""
-        self._members.is_current()
+        self.members.is_current()
         for loop, seconds in self._loops:
             loop.clock = self.clock
             _logged(loop.start(seconds, now=False))
