@@ -1,6 +1,8 @@
 """Registration by clients of the npm package seaport: server/registry/seaport/."""
 
 from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
 
 import orjson
 import pytest
@@ -11,6 +13,7 @@ from twisted.internet.testing import StringTransport
 
 from server.discovery.members import Members
 from server.discovery.worker_record import ModelLoad, WorkerRecord
+from server.registry.registry_service import RegistryService
 from server.registry.seaport.connections import (
     GATHER_SECONDS,
     HEARTBEAT_SECONDS,
@@ -22,6 +25,7 @@ from server.registry.seaport.connections import (
     SeaportFactory,
 )
 from server.registry.seaport.services import MAX_SERVICES
+from server.registry.settings import RegistrySettings
 from tests.fakes.server import Log
 
 HELO = ["helo", "127.0.0.1"]
@@ -364,3 +368,18 @@ def test_the_end_of_the_port_closes_the_connections(hub: Hub) -> None:
     hub.stop_listening()
     assert client.wire.disconnecting
     hub.listen()
+
+
+@pytest.mark.parametrize("token", [False, True], ids=["no token", "a token"])
+def test_a_registry_with_a_token_refuses_clients_without_one(tmp_path: Path, token: bool) -> None:
+    """Also on this machine, because the protocol has no token; `--trusted` admits a network."""
+    (tmp_path / "token").write_text("secret")
+    settings = RegistrySettings(
+        token_file=tmp_path / "token" if token else None, trusted=(ip_network("10.0.0.0/8"),)
+    )
+    seaport = RegistryService(settings, Clock()).seaport
+    admitted = {
+        host: seaport.buildProtocol(IPv4Address("TCP", host, 1)) is not None
+        for host in ("127.0.0.1", "10.0.0.1", "192.0.2.1")
+    }
+    assert admitted == {"127.0.0.1": not token, "10.0.0.1": True, "192.0.2.1": False}

@@ -54,7 +54,8 @@ class Listed:
     def standing(self, model: str | None, now: float) -> Standing:
         """Return what decides about it for a request to *model* at *now*."""
         load = self.load(model)
-        if load is None:
+        # A worker that reports no number, such as one of seaport, must not look idle for ever.
+        if load is None or not (load.expected_wait or load.added_wait):
             return Standing(None, self.turn)
         return Standing(load.expected_wait + self._current_backlog().after(now), self.turn)
 

@@ -133,7 +133,8 @@ class RegistryService(Service):
         port = listen(self._reactor, description, self.seaport)
         self.ports.append(port)
         self.directory.add(self.seaport.members)
-        _log.info("listening for seaport on {address}", address=port.getHost())
+        address = address_of(port).removeprefix("http://")
+        _log.info("listening for seaport on {address}", address=address)
 
     def startService(self) -> None:
         """Begin to follow the sources; the registry is ready at once."""
