@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from server.discovery.members import Members
 from server.discovery.worker_record import ModelLoad, WorkerRecord
 from server.registry.choice import two_of
-from server.registry.directory import Directory, NoSuchModel, NoWorker
+from server.registry.directory import MANY_WORKERS, Directory, NoSuchModel, NoWorker
 from tests.fakes.registry import worker
 
 
@@ -171,3 +171,22 @@ def test_a_choice_looks_at_two_workers_of_a_thousand() -> None:
     for _ in range(1000):
         registry.directory.choose("m")
     assert reads < 10_000
+
+
+def test_many_workers_are_not_merged_again_at_each_change() -> None:
+    """A new one is chosen a moment later; one that is removed is not chosen any more."""
+    registry = Registry(*(worker(number, m=1.0) for number in range(MANY_WORKERS)))
+    assert registry.directory.choose("m")
+    idle = worker(MANY_WORKERS, m=0.0, n=0.0)
+    registry.members.put(idle)
+    assert idle not in registry.directory.workers()
+    assert registry.directory.choose("n") is idle
+    for number in range(MANY_WORKERS - 1):
+        registry.members.remove(f"w-{number}")
+    left = registry.directory.workers()
+    assert [it.port for it in left] == [8000 + MANY_WORKERS - 1, 8000 + MANY_WORKERS]
+    assert registry.directory.choose("m") is idle
+    late = WorkerRecord("late", "127.0.0.1", 1, {"m": ModelLoad(0.0, 0.25)})
+    registry.members.put(late)
+    registry.clock.advance(1)
+    assert "late" in {registry.directory.choose("m").id for _ in range(20)}

@@ -16,6 +16,12 @@ from server.registry.choice import Backlog, Standing, is_better, two_of
 #: Seconds in the Retry-After header when there is no worker.
 RETRY_SECONDS = 1.0
 
+#: From this number of workers on, the sources are not merged again at each change, but when so many
+#: seconds for each worker have passed: a merge takes a few microseconds for each, and after a start
+#: thousands of workers register within seconds.
+MANY_WORKERS = 500
+MERGE_INTERVAL_PER_WORKER = 5e-5
+
 
 class NoWorker(RequestError):
     """No worker takes requests now; one may be registered soon."""
@@ -45,6 +51,12 @@ class Listed:
     def record(self) -> WorkerRecord:
         """The record as last written."""
         return self.members.workers[self.id]
+
+    def may_take(self, model: str | None) -> bool:
+        """Return whether it is still listed, and may take a request to *model*."""
+        record = self.members.workers.get(self.id)
+        # One without any model takes none.
+        return record is not None and record.serves(model) and record.models != {}
 
     @property
     def written(self) -> float:
@@ -111,6 +123,7 @@ class Directory:
         #: The candidates for each model that was asked for; None: requests that name no model.
         self._candidates: dict[str | None, list[Listed]] = {}
         self._versions: list[int] = []
+        self._next_merge = 0.0
 
     def add(self, members: Members) -> None:
         """Add a source; of two that list the same worker, see `listed`."""
@@ -124,7 +137,7 @@ class Directory:
         one that was written last.
         """
         self._update()
-        return list(self._listed.values())
+        return [it for it in self._listed.values() if it.id in it.members.workers]
 
     def workers(self) -> list[WorkerRecord]:
         """Return the records of all workers."""
@@ -142,22 +155,31 @@ class Directory:
         model.
         """
         self._update()
-        candidates = self._candidates.get(model)
-        if candidates is None:
-            candidates = [it for it in self._listed.values() if _may_take(it.record, model)]
-            if not candidates:  # not kept, so that unknown names use no memory
-                raise self._nothing_for(model)
-            self._candidates[model] = candidates
+        drawn = self._drawn(model)
+        if not drawn or not all(it.may_take(model) for it in drawn):  # it has just changed
+            self._update(at_once=True)
+            drawn = self._drawn(model)
+        if not drawn:
+            raise self._nothing_for(model)
         now = self._seconds()
-        chosen = candidates[0]
-        if len(candidates) > 1:
-            first, second = two_of(len(candidates), self._random)
-            one, other = candidates[first], candidates[second]
-            is_first = is_better(one.standing(model, now), other.standing(model, now))
-            chosen = one if is_first else other
+        chosen, other = drawn[0], drawn[-1]
+        if is_better(other.standing(model, now), chosen.standing(model, now)):
+            chosen = other
         self.choices += 1
         chosen.choose(model, self.choices, now)
         return chosen.record
+
+    def _drawn(self, model: str | None) -> tuple[Listed, ...]:
+        """Return two of the candidates for *model*, or the only one, or none."""
+        candidates = self._candidates.get(model)
+        if candidates is None:
+            candidates = [it for it in self._listed.values() if it.may_take(model)]
+            if candidates:  # unknown names are not kept: they would use memory
+                self._candidates[model] = candidates
+        if len(candidates) < 2:
+            return tuple(candidates)
+        one, other = two_of(len(candidates), self._random)
+        return candidates[one], candidates[other]
 
     def _nothing_for(self, model: str | None) -> RequestError:
         if model is None or not self._listed:
@@ -166,12 +188,25 @@ class Directory:
         known = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if names[20:] else "")
         return NoSuchModel(f"no worker has the model {model[:80]!r}; there are: {known or 'none'}")
 
-    def _update(self) -> None:
-        """Merge the sources again if any of them has changed."""
+    def _update(self, *, at_once: bool = False) -> None:
+        """
+        Merge the sources again if any of them has changed.
+
+        Unless *at_once*, many workers are not merged again before some time has passed.
+        """
         versions = [it.version for it in self.sources]
-        if versions == self._versions:
+        now = self._seconds()
+        if versions == self._versions or (now < self._next_merge and not at_once):
             return
         self._versions = versions
+        self._merge()
+        count = len(self._listed)
+        self._next_merge = now + (
+            count * MERGE_INTERVAL_PER_WORKER if count >= MANY_WORKERS else 0.0
+        )
+
+    def _merge(self) -> None:
+        """Make the list of all workers; keep what was handed out to those that stay."""
         by_address: dict[tuple[str, int], Listed] = {}
         ids: set[str] = set()
         for listed in sorted(self._all(), key=_preference):
@@ -181,7 +216,7 @@ class Directory:
                 ids.add(listed.id)
         for address, listed in by_address.items():
             former = self._listed.get(address)
-            if former is not None and former.id == listed.id:  # keep what was handed out
+            if former is not None and former.id == listed.id:
                 former.members = listed.members
                 by_address[address] = former
         self._listed = by_address
@@ -193,8 +228,3 @@ class Directory:
 
 def _preference(listed: Listed) -> tuple[bool, float]:
     return listed.record.models is None, -listed.written
-
-
-def _may_take(record: WorkerRecord, model: str | None) -> bool:
-    """Return whether *record* may take a request to *model*; one without any model takes none."""
-    return record.serves(model) and record.models != {}
