@@ -57,6 +57,7 @@ def test_each_pair_is_as_likely() -> None:
     "records",
     [
         [worker(it, m=0.0) for it in range(8)],
+        [worker(it, m=1.0 + it / 100) for it in range(8)],
         [WorkerRecord(f"w-{it}", "a", 8000 + it, {"m": ModelLoad()}) for it in range(8)],
         [WorkerRecord(f"w-{it}", "a", 8000 + it) for it in range(8)],
         [WorkerRecord(f"w-{it}", "a", 8000 + it) for it in range(4)]
@@ -64,7 +65,14 @@ def test_each_pair_is_as_likely() -> None:
         [WorkerRecord(f"w-{it}", "a", 8000 + it, {"m": ModelLoad()}) for it in range(4)]
         + [worker(it, m=9.0) for it in range(4, 8)],
     ],
-    ids=["equal waits", "no waits", "not known", "mixed", "some with no waits"],
+    ids=[
+        "equal waits",
+        "nearly equal waits",
+        "no waits",
+        "not known",
+        "mixed",
+        "some with no waits",
+    ],
 )
 def test_equal_workers_get_equal_shares(records: list[WorkerRecord], every: float) -> None:
     """Also if no wait is known, or if it is known of a part of them."""

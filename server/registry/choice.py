@@ -18,6 +18,12 @@ from dataclasses import dataclass
 MIN_ADDED_WAIT = 0.001
 
 
+#: Waits that differ by no more than this part of the longer one, or by `MIN_ADDED_WAIT`, count as
+#: equal: measured times scatter as much, and else one of two equal workers would get all requests
+#: of a light load.
+NEAR = 0.1
+
+
 @dataclass(slots=True)
 class Backlog:
     """The wait that the choices of one worker have added since its last report."""
@@ -47,10 +53,13 @@ def is_better(one: Standing, other: Standing) -> bool:
     """
     Return whether *one* is better than *other*.
 
-    The shorter wait is better.  If the waits are equal, or one is not known, the worker whose last
-    choice was earlier is better.
+    The shorter wait is better.  If the waits are nearly equal, or one is not known, the worker
+    whose last choice was earlier is better.
     """
-    if one.wait is None or other.wait is None or one.wait == other.wait:
+    if one.wait is None or other.wait is None:
+        return one.turn < other.turn
+    near = max(NEAR * max(one.wait, other.wait), MIN_ADDED_WAIT)
+    if abs(one.wait - other.wait) <= near:
         return one.turn < other.turn
     return one.wait < other.wait
 

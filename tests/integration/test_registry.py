@@ -5,14 +5,16 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
 import orjson
 import pytest
 
-from tests.integration.photos import jpeg
+from tests.images import coloured, encoded
+from tests.integration.clients import get
 from tests.integration.registries import (
     HTTP_ALONE,
     REGISTRY,
@@ -20,7 +22,8 @@ from tests.integration.registries import (
     running_registry,
     worker_at,
 )
-from tests.integration.servers import ROOT, TWISTD, Server, serving, started, wait_for
+from tests.integration.servers import ROOT, TWISTD, Server, started, wait_for
+from tests.integration.test_numpy_backend import HEIGHT, MODEL, NUMPY_SERVER, WIDTH
 
 pytestmark = pytest.mark.full
 
@@ -35,23 +38,54 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         yield ready
 
 
-def test_the_line_of_the_article_posts_to_each_worker_in_turn(
-    registry: Registry, server: Server, cache_home: Path, tmp_path: Path
-) -> None:
-    """As written, except for the port of the registry; two real servers classify the image."""
-    photo = tmp_path / "a.jpg"
-    photo.write_bytes(jpeg("chelsea.png"))
-    with serving(cache_home=cache_home, folder=tmp_path) as other:
-        workers = [worker_at(it.port) for it in (server, other)]
-        assert [registry.register(it) for it in workers] == [204, 204]
-        asked = Counter(int(registry.ask("GET", "/?model=m")[1]) for _ in range(20))
-        assert asked.keys() == {server.port, other.port}
-        line = f"curl -sf -XPOST localhost:$(curl -sf localhost:{registry.port}) -F data=@{photo}"
-        shown = [subprocess.check_output(["sh", "-c", line], timeout=60) for _ in range(4)]
+@contextmanager
+def announced(registry: Registry, folder: Path) -> Iterator[list[Server]]:
+    """Start two servers of a small model, and wait until *registry* hands out both."""
+    model = folder / "model.npz"
+    MODEL.save(model)
+    options = (f"--model={model}", f"--announce=registry://127.0.0.1:{registry.port}?lease=3")
+    with ExitStack() as stack:
+        servers = []
+        for name in ("one", "two"):
+            own = folder / name
+            own.mkdir()
+            one = started(*options, cache_home=own, folder=own, command=NUMPY_SERVER)
+            servers.append(stack.enter_context(one))
+        wait_for(lambda: handed_out(registry) == ports_of(servers), "both servers")
+        yield servers
+
+
+def ports_of(servers: Sequence[Server]) -> set[bytes]:
+    """Return what the registry answers for each of *servers*."""
+    return {f"{it.port}\n".encode() for it in servers}
+
+
+def handed_out(registry: Registry) -> set[bytes]:
+    """Return the answers to some requests for a worker; empty if there is none."""
+    answers = [registry.ask("GET", "/?model=default") for _ in range(20)]
+    return {body for status, body in answers if status == 200}
+
+
+def test_the_line_of_the_article_posts_to_the_servers(registry: Registry, tmp_path: Path) -> None:
+    """As written, except for the port of the registry; a server that stops is not named."""
+    image = tmp_path / "a.png"
+    image.write_bytes(encoded(coloured(WIDTH, HEIGHT), "PNG"))
+    line = f"curl -sf -XPOST localhost:$(curl -sf localhost:{registry.port}) -F data=@{image}"
+    with announced(registry, tmp_path) as servers:
+        shown = [subprocess.check_output(["sh", "-c", line], timeout=60) for _ in range(6)]
         assert len(set(shown)) == 1
         assert orjson.loads(shown[0])
-        for it in workers:
-            assert registry.ask("DELETE", f"/workers/{it.id}")[0] == 204
+        assert sum(metric(it, "requests_ended_total") for it in servers) == 6
+        servers[0].signal()
+        assert servers[0].exit_code() == 0
+        assert handed_out(registry) == ports_of(servers[1:])
+    assert handed_out(registry) == set()
+
+
+def metric(server: Server, name: str) -> float:
+    """Return the sum of the series of a metric of *server*."""
+    text = get(server.port, "/metrics").body.decode()
+    return sum(map(float, re.findall(rf"^tensorferry_{name}(?:{{.*}})? (.+)$", text, re.MULTILINE)))
 
 
 def test_a_worker_that_dies_is_gone_when_its_lease_has_ended(registry: Registry) -> None:
@@ -99,20 +133,22 @@ def test_the_registry_imports_no_tensorflow(registry: Registry) -> None:
     assert "tensorflow" not in Path(f"/proc/{registry.process.pid}/maps").read_text()
 
 
-def test_after_a_crash_the_next_registry_has_the_workers_that_renew(tmp_path: Path) -> None:
-    """On the same port; until then it answers 503."""
-    with running_registry(tmp_path) as first:
-        assert first.register(worker_at(9003)) == 204
-        first.process.signal(signal.SIGKILL)
-        first.process.exit_code()
-    options = ("--listen", f"tcp:{first.port}:interface=127.0.0.1", *HTTP_ALONE[2:])
-    with running_registry(tmp_path, *options) as second:
-        assert second.ask("GET", "/")[0] == 503
-        assert second.register(worker_at(9003)) == 204
-        assert second.ask("GET", "/") == (200, b"9003\n")
-        second.process.signal(signal.SIGTERM)
-        assert second.process.exit_code() == 0
-        assert second.process.log.endswith("stopped\n")
+def test_sigterm_ends_the_registry_with_0(tmp_path: Path) -> None:
+    """An idle connection does not delay it."""
+    with running_registry(tmp_path) as registry, closing(idle_connection(registry)):
+        began = time.monotonic()
+        registry.process.signal(signal.SIGTERM)
+        assert registry.process.exit_code() == 0
+        assert time.monotonic() - began < 2
+        assert registry.process.log.endswith("stopped\n")
+
+
+def idle_connection(registry: Registry) -> HTTPConnection:
+    """Return a connection to *registry* that stays open."""
+    connection = HTTPConnection("127.0.0.1", registry.port, timeout=10)
+    connection.request("GET", "/healthz")
+    connection.getresponse().read()
+    return connection
 
 
 def test_the_token_is_read_again_for_each_registration(tmp_path: Path) -> None:
@@ -181,3 +217,13 @@ def test_the_session_of_the_page_shows_what_the_registry_answers(tmp_path: Path)
             shown = subprocess.check_output(["sh", "-c", line], cwd=tmp_path, timeout=60)
             assert re.sub(r'"age_s":[\d.]+', '"age_s":0.1', shown.decode()) == expected, command
     assert len(DOCS.splitlines()) <= 130
+
+
+def test_servers_are_back_soon_after_a_crash_of_the_registry(tmp_path: Path) -> None:
+    """When they renew their leases, or try again: in a third of a lease or little more."""
+    with running_registry(tmp_path) as first, announced(first, tmp_path) as servers:
+        first.process.signal(signal.SIGKILL)
+        first.process.exit_code()
+        options = ("--listen", f"tcp:{first.port}:interface=127.0.0.1", *HTTP_ALONE[2:])
+        with running_registry(tmp_path, *options) as second:
+            wait_for(lambda: handed_out(second) == ports_of(servers), "both servers again", 10)
