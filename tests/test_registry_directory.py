@@ -11,12 +11,7 @@ from server.discovery.members import Members
 from server.discovery.worker_record import ModelLoad, WorkerRecord
 from server.registry.choice import two_of
 from server.registry.directory import Directory, NoSuchModel, NoWorker
-
-
-def worker(number: int, **models: float) -> WorkerRecord:
-    """Return a worker whose *models* have these expected waits, each with 0.25 s added."""
-    loads = {name: ModelLoad(wait, 0.25) for name, wait in models.items()}
-    return WorkerRecord(f"w-{number}", "127.0.0.1", 8000 + number, loads)
+from tests.fakes.registry import worker
 
 
 class Registry:

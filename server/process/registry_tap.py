@@ -45,6 +45,9 @@ class Options(usage.Options):
     ]
     settings: RegistrySettings
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Read *options*; an error is one line on stderr, without Twisted's help page."""
         arguments = list(sys.argv[1:] if options is None else options)
@@ -78,8 +81,8 @@ def makeService(options: Options) -> IService:
         def setServiceParent(self, parent: IServiceCollection) -> None:
             """Called with the application, before twistd begins its log: set its observer."""
             if log is not None and isinstance(parent, Componentized):
-                parent.setComponent(ILogObserver, log.observer)  # type: ignore[no-untyped-call]  # Twisted's
-            super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # Twisted's
+                parent.setComponent(ILogObserver, log.observer)
+            super().setServiceParent(parent)
 
         def privilegedStartService(self) -> None:
             """Listen; if that fails, report it and exit, or raise an error in a daemon."""

@@ -1,15 +1,15 @@
 """
-The registry as one Twisted service: HTTP, the leases, and the sources that it follows.
+The registry as one Twisted service: HTTP, seaport, DNS, and the sources that it follows.
 
 Inert until Twisted starts it, so that twistd may fork in between.  Everything here runs on the
 reactor thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import random
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import Service
+from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.logger import Logger
 
@@ -28,6 +28,7 @@ from server.http.router import Router
 from server.http.site import LimitedSite
 from server.lifecycle import Lifecycle, StartError, State
 from server.registry.directory import Directory
+from server.registry.dns_service import dns_service
 from server.registry.leases import Leases
 from server.registry.permit import RegistrationPermit
 from server.registry.registry_api import RegistryAPI
@@ -36,7 +37,7 @@ from server.registry.settings import RegistrySettings
 from server.registry.worker_log import WorkerLog
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+    from twisted.internet.interfaces import IListeningPort, IReactorTime
 
 _log = Logger()
 
@@ -46,7 +47,8 @@ MAX_HELD_BYTES = 256 * MAX_RECORD_BYTES
 #: How long a request may take to arrive, and how long an idle connection stays, in seconds.
 CLIENT_TIMEOUT = 60.0
 
-#: How long a stop waits for requests that are being received or answered, in seconds.
+#: How long a stop waits for requests that are being received or answered, and for each source, in
+#: seconds.
 MAX_STOP_SECONDS = 2.0
 
 
@@ -82,6 +84,7 @@ class RegistryService(Service):
             lambda address: self.permit.needs_no_token(client_name(address)),
             self.directory.workers,
         )
+        self.dns = self._dns()
         self.connections = Connections(
             limits=BodyLimits(max_body=MAX_RECORD_BYTES, max_held=MAX_HELD_BYTES),
             client_timeout=CLIENT_TIMEOUT,
@@ -91,6 +94,13 @@ class RegistryService(Service):
         self.site = self._site()
         self.ports: list[IListeningPort] = []
         self._stopping: Deferred[None] | None = None
+
+    def _dns(self) -> IService | None:
+        """Return the name server, not started; None if there is none."""
+        where = self.settings.dns_listen
+        if where is None:
+            return None
+        return dns_service(self.directory, self.settings.zone, self._reactor, where)
 
     def _site(self) -> LimitedSite:
         api = RegistryAPI(
@@ -106,28 +116,30 @@ class RegistryService(Service):
 
         If one cannot be bound, closes the others and raises `StartError`.
         """
-        places: list[tuple[str, IProtocolFactory]] = [
-            (description, self.site) for description in self.settings.listen
-        ]
-        if self.settings.seaport_listen is not None:
-            places.append((self.settings.seaport_listen, self.seaport))
-            self.directory.add(self.seaport.members)
         try:
-            for description, factory in places:
-                self.ports.append(listen(self._reactor, description, factory))
+            for description in self.settings.listen:
+                self.ports.append(listen(self._reactor, description, self.site))
+                _log.info("listening on {address}", address=address_of(self.ports[-1]))
+            if self.settings.seaport_listen is not None:
+                self._listen_for_seaport(self.settings.seaport_listen)
+            if self.dns is not None:
+                self.dns.privilegedStartService()
         except StartError:
             for port in self.ports:
                 port.stopListening()
             raise
-        for port, (_, factory) in zip(self.ports, places, strict=True):
-            protocol = " for seaport" if factory is self.seaport else ""
-            _log.info(
-                "listening on {address}{protocol}", address=address_of(port), protocol=protocol
-            )
+
+    def _listen_for_seaport(self, description: str) -> None:
+        port = listen(self._reactor, description, self.seaport)
+        self.ports.append(port)
+        self.directory.add(self.seaport.members)
+        _log.info("listening for seaport on {address}", address=port.getHost())
 
     def startService(self) -> None:
         """Begin to follow the sources; the registry is ready at once."""
         super().startService()
+        if self.dns is not None:
+            self.dns.startService()
         for watch in self.watches:
             watch.start()
         self.log.start()
@@ -144,22 +156,28 @@ class RegistryService(Service):
         self.lifecycle.move(State.DRAINING)
         for port in self.ports:
             await maybeDeferred(port.stopListening)
+        if self.dns is not None:
+            await maybeDeferred(self.dns.stopService)
         self.connections.close_idle()
         limit = self.clock.callLater(MAX_STOP_SECONDS, self.connections.abort_all)
         await self.connections.when_quiet()
         if limit.active():
             limit.cancel()
         for watch in self.watches:
-            await _stopped(watch)
+            await _stopped(watch, self.clock)
         self.leases.stop()
         self.log.stop()
         self.lifecycle.move(State.STOPPED)
         _log.info("stopped")
 
 
-async def _stopped(watch: Watch) -> None:
+async def _stopped(watch: Watch, clock: "IReactorTime") -> None:
     """Stop *watch*; an error is logged, so that the rest is stopped, too."""
     try:
-        await watch.stop()
+        await ensureDeferred(_awaited(watch.stop())).addTimeout(MAX_STOP_SECONDS, clock)
     except Exception:  # noqa: BLE001 - any error of an engine
         _log.failure("a source was not stopped")
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable

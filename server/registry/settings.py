@@ -53,7 +53,11 @@ class EngineText(TextKind):
 
     def parse(self, text: str) -> str:
         """Return *text* unchanged; raises ValueError if it is no such URL."""
-        parse_engine_url(text, FOLLOWED)
+        url = parse_engine_url(text, FOLLOWED)
+        if url.scheme == "srv":  # NAME, or NAME:PORT
+            name, _, port = url.path.partition(":")
+            if not name or (port and not 0 < int(port) < 65_536):
+                raise ValueError
         return text
 
 
@@ -114,7 +118,7 @@ class RegistrySettings:
     seaport_listen: str | None = setting(
         OrWord("none", None, Endpoint()),
         "",
-        "A Twisted server endpoint for registrations by seaport; with none there is no such.",
+        "A Twisted server endpoint for registrations by seaport; with none there are none.",
         default=DEFAULT_SEAPORT_LISTEN,
     )
     #: None: the registry does not answer the DNS
