@@ -124,6 +124,15 @@ def test_a_wrong_registration_is_refused(
     assert registry.directory.workers() == [worker(1, m=3.0)]
 
 
+def test_a_worker_too_many_is_refused_with_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may try again later."""
+    registry = FakeRegistry()
+    monkeypatch.setattr(registry.leases, "_max_workers", 1)
+    assert [registry.register(worker(it)).status for it in (1, 1)] == [204, 204]
+    answer = registry.register(worker(2))
+    assert (answer.status, answer.headers["retry-after"]) == (429, "10")
+
+
 TOKEN = {"Authorization": "Bearer secret"}
 
 

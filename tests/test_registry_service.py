@@ -19,7 +19,7 @@ from tests.fakes.server import Log
 from tests.fakes.service import FakeReactor
 from tests.fakes.threads import outcomes
 
-pytestmark = pytest.mark.usefixtures("log")
+pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 SETTINGS = RegistrySettings(engine=("zk://a/b", "etcd://c"), dns_listen=None)
 

@@ -27,6 +27,7 @@ from server.http.listening import address_of, listen
 from server.http.router import Router
 from server.http.site import LimitedSite
 from server.lifecycle import Lifecycle, StartError, State
+from server.process.systemd import notify
 from server.registry.directory import Directory
 from server.registry.dns_service import dns_service
 from server.registry.leases import Leases
@@ -74,7 +75,7 @@ class RegistryService(Service):
             Members("leases", self.clock.seconds), self.clock, on_gone=self.log.gone
         )
         self.directory.add(self.leases.members)
-        self.watches = [watch(parse_engine_url(url), reactor) for url in settings.engine]
+        self.watches = [watch(parse_engine_url(url), reactor) for url in dict.fromkeys(settings.engine)]
         for each in self.watches:
             self.directory.add(each.members)
         self.permit = RegistrationPermit(settings.token_file, settings.trusted)
@@ -145,6 +146,7 @@ class RegistryService(Service):
             watch.start()
         self.log.start()
         self.lifecycle.move(State.READY)
+        notify("READY=1\nSTATUS=ready")
 
     def stopService(self) -> Deferred[None]:
         """Answer the requests that are received, then stop; fires when all has stopped."""
@@ -154,6 +156,7 @@ class RegistryService(Service):
         return self._stopping
 
     async def _stop(self) -> None:
+        notify("STOPPING=1")
         self.lifecycle.move(State.DRAINING)
         for port in self.ports:
             await maybeDeferred(port.stopListening)
