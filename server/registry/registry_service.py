@@ -75,7 +75,8 @@ class RegistryService(Service):
             Members("leases", self.clock.seconds), self.clock, on_gone=self.log.gone
         )
         self.directory.add(self.leases.members)
-        self.watches = [watch(parse_engine_url(url), reactor) for url in dict.fromkeys(settings.engine)]
+        urls = map(parse_engine_url, dict.fromkeys(settings.engine))
+        self.watches = [watch(url, reactor) for url in urls]
         for each in self.watches:
             self.directory.add(each.members)
         self.permit = RegistrationPermit(settings.token_file, settings.trusted)
