@@ -5,22 +5,12 @@ The module of an engine is imported when it is used: each has a client library o
 """
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from server.discovery.engine import Registrar, Watch
 from server.discovery.engine_url import EngineURL
 
-_REGISTRARS = {
-    "zk": ("zookeeper", "ZooKeeperRegistrar"),
-    "etcd": ("etcd", "EtcdRegistrar"),
-    "registry": ("registry", "RegistryRegistrar"),
-}
-_WATCHES = {
-    "zk": ("zookeeper", "ZooKeeperWatch"),
-    "etcd": ("etcd", "EtcdWatch"),
-    "srv": ("srv", "SRVWatch"),
-}
+# ruff: noqa: PLC0415 - see above
 
 
 # Any: Twisted has no type for all of a reactor.
@@ -30,15 +20,29 @@ def open_registrar(url: EngineURL, reactor: Any, token: Callable[[], str | None]
 
     *token* returns the token that ``registry://`` asks for.
     """
-    registrar = _loaded(*_REGISTRARS[url.scheme])
-    made = registrar(url, reactor, token) if url.scheme == "registry" else registrar(url, reactor)
-    return cast("Registrar", made)
+    if url.scheme == "zk":
+        from server.discovery.engines.zookeeper import ZooKeeperRegistrar
+
+        return ZooKeeperRegistrar(url, reactor)
+    if url.scheme == "etcd":
+        from server.discovery.engines.etcd import EtcdRegistrar
+
+        return EtcdRegistrar(url, reactor)
+    from server.discovery.engines.registry import RegistryRegistrar
+
+    return RegistryRegistrar(url, reactor, token)
 
 
 def open_watch(url: EngineURL, reactor: Any) -> Watch:
-    """Return the watch of the workers at *url*, which is not started."""
-    return cast("Watch", _loaded(*_WATCHES[url.scheme])(url, reactor))
+    """Return the watch of the workers at *url*, not started; its scheme is zk, etcd or srv."""
+    if url.scheme == "zk":
+        from server.discovery.engines.zookeeper import ZooKeeperWatch
 
+        return ZooKeeperWatch(url, reactor)
+    if url.scheme == "etcd":
+        from server.discovery.engines.etcd import EtcdWatch
 
-def _loaded(module: str, name: str) -> Any:  # Any: classes of several types
-    return getattr(import_module(f"server.discovery.engines.{module}"), name)
+        return EtcdWatch(url, reactor)
+    from server.discovery.engines.srv import SRVWatch
+
+    return SRVWatch(url, reactor)
