@@ -1,0 +1,189 @@
+"""
+The DNS zone of the workers: which records a name has.
+
+Pure, apart from the order of the records, which is random.  In the zone ``tensorferry.test``:
+
+- ``_tensorferry._tcp.tensorferry.test`` has one SRV record for each worker;
+- ``_NAME._tensorferry._tcp.tensorferry.test`` has those of the workers that serve the model
+  ``NAME``.  A dot in it separates labels, and upper and lower case are equal, as everywhere in the
+  DNS;
+- ``ip-192-0-2-7.tensorferry.test``, the target of a worker's SRV record, has its address.  A worker
+  that registers a host name is the target itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from random import Random
+from typing import Protocol
+
+from twisted.names import dns
+
+from server.discovery.members import Members
+from server.discovery.worker_record import WorkerRecord
+
+#: The service and the protocol of the workers.
+SERVICE = "_tensorferry._tcp"
+
+#: How long a resolver may keep an answer, in seconds; the same for "there is none".
+TTL = 2
+
+#: All workers have one: HAProxy counts connections, and a wait that was measured seconds ago would
+#: send all clients to the same worker.  Above 0, because RFC 2782 gives 0 a meaning of its own.
+WEIGHT = 100
+
+_ALL_KINDS = dns.ALL_RECORDS
+
+
+class KnownWorkers(Protocol):
+    """What the zone is made from."""
+
+    @property
+    def sources(self) -> Sequence[Members]:
+        """What the workers are read from."""
+
+    def workers(self) -> Sequence[WorkerRecord]:
+        """Return all workers, each once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The records of a name."""
+
+    answers: list[dns.RRHeader]
+    additional: list[dns.RRHeader]
+    complete: bool = True  #: whether *answers* are all that there are
+
+
+NOTHING = Found([], [])
+
+
+class WorkerZone:
+    """The records of one zone, read from *directory* for each question."""
+
+    def __init__(self, directory: KnownWorkers, name: str, address: str = "") -> None:
+        """*name* is that of the zone; *address* is that of this name server, if it has just one."""
+        self.name = name.strip(".").lower().encode("ascii")
+        if not is_host_name(self.name):
+            raise ValueError(f"{name!r} is no name of a DNS zone")
+        self._directory = directory
+        self._address = ip_address(address) if address else None
+        self._random = Random()  # noqa: S311 - no secret
+
+    def covers(self, name: bytes) -> bool:
+        """Return whether *name* is in the zone."""
+        name = name.lower()
+        return name == self.name or name.endswith(b"." + self.name)
+
+    def is_known(self) -> bool:
+        """
+        Return whether the workers are known.
+
+        Without any worker, a source that cannot be reached is no proof that there is none.
+        """
+        return bool(self._directory.workers()) or not any(it.away for it in self._directory.sources)
+
+    def soa(self) -> dns.RRHeader:
+        """Return the record that begins the zone; "there is none" answers have it too."""
+        payload = dns.Record_SOA(
+            mname=b"ns." + self.name,
+            rname=b"hostmaster." + self.name,
+            serial=1,  # read by zone transfers alone, which are refused
+            refresh=TTL,
+            retry=TTL,
+            expire=TTL,
+            minimum=TTL,
+        )
+        return _record(self.name, payload)
+
+    def find(self, name: bytes, kind: int, most: int) -> Found | None:
+        """
+        Return the records of type *kind* of *name*, in random order; None if there is no such name.
+
+        *name* is in the zone.  Of the workers, *most* at most are returned.
+        """
+        below = name[: -len(self.name)].rstrip(b".").lower().decode("latin-1")
+        if below == "":
+            ns = _record(name, dns.Record_NS(b"ns." + self.name))
+            return Found(_of_kind(kind, [self.soa(), ns]), [])
+        if below == "ns":
+            return Found(_of_kind(kind, _addresses(name, self._address)), [])
+        if below == SERVICE.partition(".")[2]:
+            return NOTHING
+        if below == SERVICE or below.endswith(f".{SERVICE}"):
+            # Each name below the service exists, because that of a model may have several labels.
+            return self._services(name, below, kind, most)
+        for worker in self._directory.workers():
+            address = address_of(worker.host)
+            if address is not None and label_of(address) == below:
+                return Found(_of_kind(kind, _addresses(name, address)), [])
+        return None
+
+    def _services(self, name: bytes, below: str, kind: int, most: int) -> Found:
+        if kind not in (dns.SRV, _ALL_KINDS):
+            return NOTHING
+        model = below.removesuffix(SERVICE).removesuffix(".")
+        if model and not model.startswith("_"):
+            return NOTHING
+        workers = [it for it in self._directory.workers() if _serves(it, model[1:])]
+        chosen = self._random.sample(workers, min(most, len(workers)))
+        targets = [(it, target) for it in chosen if (target := self._target(it))]
+        answers = [
+            _record(name, dns.Record_SRV(0, WEIGHT, it.port, target)) for it, target in targets
+        ]
+        hosts = {target: address_of(it.host) for it, target in targets}
+        additional = [
+            record for target, address in hosts.items() for record in _addresses(target, address)
+        ]
+        return Found(answers, additional, complete=len(workers) <= most)
+
+    def _target(self, worker: WorkerRecord) -> bytes | None:
+        """Return the name of the worker's host; None if it cannot be a name."""
+        address = address_of(worker.host)
+        if address is not None:
+            return label_of(address).encode() + b"." + self.name
+        name = worker.host.rstrip(".").encode()
+        return name if is_host_name(name) else None
+
+
+@lru_cache(maxsize=4096)
+def address_of(host: str) -> IPv4Address | IPv6Address | None:
+    """Return *host* as an address; None if it is a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def label_of(address: IPv4Address | IPv6Address) -> str:
+    """Return the label for the host with this address: one for each address."""
+    return "ip-" + str(address).replace(".", "-").replace(":", "-")
+
+
+def is_host_name(name: bytes) -> bool:
+    """Return whether each label of *name* may be written in a message."""
+    return len(name) < 254 and all(0 < len(label) < 64 for label in name.split(b"."))
+
+
+def _serves(worker: WorkerRecord, model: str) -> bool:
+    """Return whether *worker* serves *model*, in lower case; "" stands for any."""
+    if worker.models is None:
+        return True
+    return any(model in ("", name.lower()) for name in worker.models)
+
+
+def _addresses(name: bytes, address: IPv4Address | IPv6Address | None) -> list[dns.RRHeader]:
+    if address is None:
+        return []
+    kind = dns.Record_A if isinstance(address, IPv4Address) else dns.Record_AAAA
+    return [_record(name, kind(str(address)))]
+
+
+def _of_kind(kind: int, records: Iterable[dns.RRHeader]) -> list[dns.RRHeader]:
+    return [it for it in records if kind in (it.type, _ALL_KINDS)]
+
+
+def _record(name: bytes, payload: dns.IEncodableRecord) -> dns.RRHeader:
+    return dns.RRHeader(name, payload.TYPE, ttl=TTL, payload=payload, auth=True)
