@@ -1,0 +1,1 @@
+"""Real servers of other programs, started on loopback with our own configurations."""

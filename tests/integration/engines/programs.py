@@ -1,0 +1,19 @@
+"""Programs that tests need: where they are, and which command installs them."""
+
+import shutil
+from collections.abc import Mapping
+
+#: The command that installs each program.
+COMMANDS: Mapping[str, str] = {
+    "dig": "apt-get install bind9-dnsutils",
+    "etcd": "apt-get install etcd-server",
+    "haproxy": "apt-get install haproxy",
+    "java": "apt-get install zookeeperd",
+}
+
+
+def needed(program: str) -> str:
+    """Return the path of *program*; fail in one line that names the command if it is missing."""
+    path = shutil.which(program)
+    assert path is not None, f"{program} is missing: {COMMANDS[program]}"
+    return path
