@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 #: The most slots whose workers fit into one datagram; for more, HAProxy asks over TCP.
-MAX_SLOTS_OVER_UDP = 100
+MAX_SLOTS_OVER_UDP = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,13 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NameServer]:
 
 
 QUESTIONS = {
-    (SERVICE, "SRV"): ["0 100 8000 ip-192-0-2-7.tf.test.", "0 100 8001 ip-2001-db8--7.tf.test."],
-    (f"_ResNet.v2.{SERVICE}", "SRV"): ["0 100 8000 ip-192-0-2-7.tf.test."],
-    ("ip-192-0-2-7.tf.test", "A"): ["192.0.2.7"],
-    ("ip-2001-db8--7.tf.test", "AAAA"): ["2001:db8::7"],
+    (SERVICE, "SRV"): [
+        "0 100 8000 ip-192-0-2-7-8000.tf.test.",
+        "0 100 8001 ip-2001-db8--7-8001.tf.test.",
+    ],
+    (f"_ResNet.v2.{SERVICE}", "SRV"): ["0 100 8000 ip-192-0-2-7-8000.tf.test."],
+    ("ip-192-0-2-7-8000.tf.test", "A"): ["192.0.2.7"],
+    ("ip-2001-db8--7-8001.tf.test", "AAAA"): ["2001:db8::7"],
     (ZONE, "NS"): ["ns.tf.test."],
     ("ns.tf.test", "A"): ["127.0.0.1"],
 }
@@ -53,15 +56,14 @@ def test_dig_gets_the_records(
 def test_dig_gets_the_addresses_with_the_services(names: NameServer) -> None:
     """With a short TTL."""
     found = names.dig("+norecurse", SERVICE, "SRV")
-    assert re.search(
-        r"^;; flags: qr aa; QUERY: 1, ANSWER: 2, AUTHORITY: 0, ADDITIONAL: 3$", found, re.MULTILINE
-    )
-    assert re.search(r"^ip-192-0-2-7\.tf\.test\.\t2\tIN\tA\t192\.0\.2\.7$", found, re.MULTILINE)
+    lines = found.splitlines()
+    assert ";; flags: qr aa; QUERY: 1, ANSWER: 2, AUTHORITY: 0, ADDITIONAL: 3" in lines
+    assert "ip-192-0-2-7-8000.tf.test. 2\tIN\tA\t192.0.2.7" in lines
 
 
 CODES = {
     "another zone": (("example.org", "A"), "REFUSED", 0),
-    "a name without a worker": (("ip-192-0-2-8.tf.test", "A"), "NXDOMAIN", 1),
+    "a name without a worker": (("ip-192-0-2-7-8001.tf.test", "A"), "NXDOMAIN", 1),
     "no records of the type": ((SERVICE, "TXT"), "NOERROR", 1),
     "a new version of EDNS": ((SERVICE, "SRV", "+edns=7", "+noednsneg"), "BADVERS", 0),
     "an update of EDNS with options": ((SERVICE, "SRV", "+cookie", "+nsid"), "NOERROR", 0),
@@ -92,7 +94,7 @@ def test_a_thousand_workers_are_answered_over_tcp(tmp_path: Path) -> None:
         names.wait_for_workers(1000)
         assert "Truncated, retrying in TCP mode." in names.dig(SERVICE, "SRV")
         truncated = names.dig("+ignore", "+bufsize=4096", SERVICE, "SRV")
-        assert re.search(r"flags: qr aa tc rd; QUERY: 1, ANSWER: 9\d,", truncated)
+        assert re.search(r"flags: qr aa tc rd; QUERY: 1, ANSWER: [78]\d,", truncated)
 
 
 def test_bytes_that_are_no_question_are_not_answered(names: NameServer) -> None:
