@@ -2,10 +2,9 @@
 
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 import orjson
@@ -17,7 +16,7 @@ from tests.integration.clients import post
 from tests.integration.engines.dns import ZONE, NameServer, name_server
 from tests.integration.engines.haproxy import HAProxy, haproxy
 from tests.integration.moody_server import SLOW_ROW
-from tests.integration.servers import Server, serving
+from tests.integration.servers import Server, started, wait_for
 from tests.integration.steady_load import SteadyLoad
 
 pytestmark = pytest.mark.full
@@ -25,6 +24,9 @@ pytestmark = pytest.mark.full
 MOODY_SERVER = (sys.executable, "-P", "-m", "tests.integration.moody_server")
 
 CLIENTS = 16
+
+#: The most seconds until a killed worker takes no request; 0.2 is usual.
+MAX_SECONDS_UNTIL_OUT = 5.0
 
 
 def body(number: float) -> bytes:
@@ -37,105 +39,153 @@ BODIES = [body(SLOW_ROW if number % 2 else 1.0) for number in range(CLIENTS)]
 
 
 class Fleet:
-    """Workers of one model, each with a record in the DNS while it takes requests."""
+    """Workers of one model; those that are announced have a record in the DNS."""
 
     def __init__(self, folder: Path, names: NameServer) -> None:
         self._folder = folder
         self._names = names
         self._ends = ExitStack()
         self._started = 0
-        self.workers: list[Server] = []
+        self.announced: list[Server] = []
 
-    def start(self) -> Server:
-        """Start a worker, and add its record when it is ready."""
+    def start(self, count: int) -> list[Server]:
+        """Start workers, and return them when they are ready."""
+        workers = [self._ends.enter_context(self._starting()) for _ in range(count)]
+        for worker in workers:
+            worker.wait_until_ready()
+        return workers
+
+    def _starting(self) -> AbstractContextManager[Server]:
         self._started += 1
         folder = self._folder / f"worker-{self._started}"
         folder.mkdir()
         model = folder / "model.npz"
         LinearModel(np.zeros((1, 1, 3, 1), np.float32), np.ones((2, 1), np.float32)).save(model)
-        start = serving(
-            f"--model={model}", "--max-batch-size=8",
-            cache_home=self._folder, folder=folder, command=MOODY_SERVER, patience=60,
+        return started(
+            "--port=0", f"--model={model}", "--max-batch-size=8", "--default-timeout=none",
+            cache_home=self._folder, folder=folder, command=MOODY_SERVER,
         )  # fmt: skip
-        worker = self._ends.enter_context(start)
-        self.workers.append(worker)
+
+    def announce(self, worker: Server) -> None:
+        """Add the record of *worker*."""
+        self.announced.append(worker)
         self._names.put(WorkerRecord(f"w{worker.pid}", "127.0.0.1", worker.port))
-        return worker
 
     def withdraw(self, worker: Server) -> None:
         """Remove the record of *worker*."""
+        self.announced.remove(worker)
         self._names.remove(f"w{worker.pid}")
+
+    def fill(self, count: int) -> list[Server]:
+        """Announce workers until there are *count*; return them."""
+        for worker in self.start(count - len(self.announced)):
+            self.announce(worker)
+        return list(self.announced)
 
     def end(self) -> None:
         """End all workers."""
         self._ends.close()
 
 
-@contextmanager
-def balanced(folder: Path, workers: int) -> Iterator[tuple[HAProxy, Fleet]]:
-    """Start an HAProxy before so many workers."""
-    with name_server(folder / "dns") as names:
-        fleet = Fleet(folder, names)
-        try:
-            for _ in range(workers):
-                fleet.start()
-            with haproxy(folder / "haproxy", names.port, ZONE) as proxy:
-                proxy.wait_for_workers(*(it.port for it in fleet.workers))
-                yield proxy, fleet
-        finally:
-            fleet.end()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for all programs of this module."""
+    return tmp_path_factory.mktemp("haproxy")
 
 
-def test_haproxy_follows_the_workers_without_a_reload(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def names(folder: Path) -> Iterator[NameServer]:
+    """A name server."""
+    with name_server(folder / "dns") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def proxy(folder: Path, names: NameServer) -> Iterator[HAProxy]:
+    """An HAProxy that asks the name server."""
+    with haproxy(folder / "haproxy", names.port, ZONE) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def fleet(folder: Path, names: NameServer) -> Iterator[Fleet]:
+    """The workers before the HAProxy."""
+    workers = Fleet(folder, names)
+    yield workers
+    workers.end()
+
+
+def ports(workers: Sequence[Server]) -> set[int]:
+    """Return where *workers* listen."""
+    return {it.port for it in workers}
+
+
+def test_without_workers_haproxy_answers_503(proxy: HAProxy) -> None:
+    """As JSON, and soon there may be one."""
+    nothing = post(proxy.port, body(1))
+    assert (nothing.status, nothing.headers["retry-after"]) == (503, "1")
+    assert orjson.loads(nothing.body) == {"error": "no worker takes requests now", "status": 503}
+
+
+def test_haproxy_follows_the_workers_without_a_reload(proxy: HAProxy, fleet: Fleet) -> None:
     """A worker that comes takes requests; one that leaves takes none."""
-    with balanced(tmp_path, 0) as (proxy, fleet):
-        nothing = post(proxy.port, body(1))
-        assert (nothing.status, nothing.headers["retry-after"]) == (503, "1")
-        assert orjson.loads(nothing.body)["error"] == "no worker takes requests now"
-        first = fleet.start()
-        proxy.wait_for_workers(first.port)
-        second = fleet.start()
-        proxy.wait_for_workers(first.port, second.port)
-        ids = {post(proxy.port, body(1)).headers["x-request-id"] for _ in range(4)}
-        assert len(ids) == 4
-        fleet.withdraw(first)
-        first.signal()
-        assert first.exit_code() == 0
-        proxy.wait_for_workers(second.port)
-        assert [post(proxy.port, body(1)).status for _ in range(8)] == [200] * 8
-
-
-def test_a_killed_worker_fails_its_own_requests_alone(tmp_path: Path) -> None:
-    """Those that were sent to it get 502; its record stays, and the health check takes it out."""
-    with balanced(tmp_path, 3) as (proxy, fleet), SteadyLoad(proxy.port, BODIES) as load:
-        load.wait_for_answers(100)
-        killed, *others = fleet.workers
-        at = monotonic()
-        killed.signal(signal.SIGKILL)
-        proxy.wait_for_workers(*(it.port for it in others))
-        out_after = monotonic() - at
-        load.wait_for_answers(200)
-        assert len(load.failures) <= CLIENTS
-        print(
-            f"out after {out_after:.2f} s, {len(load.failures)} failures of {load.answered}",
-            load.failures,
-        )
+    leaving, staying = fleet.start(2)
+    for worker in (leaving, staying):
+        fleet.announce(worker)
+        proxy.wait_for_workers(ports(fleet.announced))
+        assert post(proxy.port, body(1)).status == 200
+    fleet.withdraw(leaving)
+    leaving.signal()
+    assert leaving.exit_code() == 0
+    proxy.wait_for_workers({staying.port})
+    assert [post(proxy.port, body(1)).status for _ in range(8)] == [200] * 8
 
 
 @pytest.mark.parametrize("withdrawn", [True, False], ids=["withdrawn first", "just stopped"])
-def test_a_rolling_restart_loses_no_request(tmp_path: Path, withdrawn: bool) -> None:
+def test_a_rolling_restart_loses_no_request(proxy: HAProxy, fleet: Fleet, withdrawn: bool) -> None:
     """Each worker stops when its successor takes requests."""
-    with balanced(tmp_path, 3) as (proxy, fleet), SteadyLoad(proxy.port, BODIES) as load:
-        load.wait_for_answers(100)
-        for old in tuple(fleet.workers):
-            new = fleet.start()
-            proxy.wait_for_worker(new.port)
+    workers = fleet.fill(3)
+    successors = fleet.start(3)
+    proxy.wait_for_workers(ports(workers))
+    with SteadyLoad(proxy.port, BODIES) as load:
+        for old, new in zip(workers, successors, strict=True):
+            load.wait_for_answers(100)
+            fleet.announce(new)
+            proxy.wait_for_workers(ports(fleet.announced))
             if withdrawn:
                 fleet.withdraw(old)
             old.signal()
             assert old.exit_code() == 0
             if not withdrawn:
                 fleet.withdraw(old)
-            load.wait_for_answers(100)
-        print(load.answered)
+        load.wait_for_answers(100)
         assert load.failures == []
+
+
+def test_a_killed_worker_fails_its_own_requests_alone(proxy: HAProxy, fleet: Fleet) -> None:
+    """Those that were sent to it; its record stays, and the health check takes it out."""
+    killed, *others = fleet.fill(3)
+    proxy.wait_for_workers(ports(fleet.announced))
+    with SteadyLoad(proxy.port, BODIES) as load:
+        load.wait_for_answers(100)
+        killed.signal(signal.SIGKILL)
+        proxy.wait_for_workers(ports(others), MAX_SECONDS_UNTIL_OUT)
+        load.wait_for_answers(200)
+        assert len(load.failures) <= CLIENTS
+
+
+@pytest.mark.parametrize("slots", [32, 500], ids=["over UDP", "over TCP"])
+def test_haproxy_has_as_many_workers_as_slots(tmp_path: Path, slots: int) -> None:
+    """All that are in the DNS; they stay while the name server is away."""
+    fleet = [WorkerRecord(f"w{n}", "127.0.0.1", 1 + n) for n in range(slots)]
+    with ExitStack() as ends:
+        names = ends.enter_context(name_server(tmp_path / "dns"))
+        names.put(*fleet)
+        proxy = ends.enter_context(
+            haproxy(tmp_path / "haproxy", names.port, ZONE, f"--workers-max={slots}")
+        )
+        wait_for(lambda: len(proxy.states()) == slots, "workers in HAProxy")
+        names.server.end()
+        failed = proxy.failed_questions()
+        wait_for(lambda: proxy.failed_questions() > failed + 4, "questions without an answer")
+        assert len(proxy.states()) == slots

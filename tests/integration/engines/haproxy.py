@@ -3,7 +3,7 @@
 import csv
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -24,26 +24,31 @@ class HAProxy:
 
     def states(self) -> Mapping[int, str]:
         """Return the states of the workers by port: "UP", "DOWN" and others."""
-        with closing(socket.socket(socket.AF_UNIX)) as connection:
-            connection.connect(str(self._stats))
-            connection.sendall(b"show stat\n")
-            with connection.makefile() as lines:
-                rows = list(csv.DictReader(line.lstrip("# ") for line in lines if line.strip()))
+        rows = csv.DictReader(it.lstrip("# ") for it in self._report("show stat") if it.strip())
         workers = [it for it in rows if it["svname"].startswith("worker") and it["addr"]]
         return {int(it["addr"].rpartition(":")[2]): it["status"] for it in workers}
+
+    def failed_questions(self) -> int:
+        """Return how many questions to the name server got no answer so far."""
+        lines = self._report("show resolvers registry")
+        counts = dict(it.split(":") for it in lines if it.startswith("  "))
+        return sum(int(counts[f"  {name}"]) for name in ("snd_error", "timeout"))
+
+    def _report(self, command: str) -> list[str]:
+        with closing(socket.socket(socket.AF_UNIX)) as connection:
+            connection.connect(str(self._stats))
+            connection.sendall(command.encode() + b"\n")
+            with connection.makefile() as lines:
+                return lines.readlines()
 
     @property
     def up(self) -> set[int]:
         """The ports of the workers that take requests."""
         return {port for port, state in self.states().items() if state.startswith("UP")}
 
-    def wait_for_worker(self, port: int) -> None:
-        """Wait until the worker at *port* takes requests."""
-        wait_for(lambda: port in self.up, f"worker {port} in HAProxy")
-
-    def wait_for_workers(self, *ports: int, seconds: float = 20) -> None:
+    def wait_for_workers(self, ports: Set[int], seconds: float = 20) -> None:
         """Wait until exactly the workers at *ports* take requests."""
-        wait_for(lambda: self.up == set(ports), f"HAProxy with {ports}: {self.states()}", seconds)
+        wait_for(lambda: self.up == ports, f"workers {ports} in HAProxy", seconds)
 
 
 def haproxy_text(*options: str) -> str:
