@@ -28,11 +28,12 @@ class HAProxy:
         workers = [it for it in rows if it["svname"].startswith("worker") and it["addr"]]
         return {int(it["addr"].rpartition(":")[2]): it["status"] for it in workers}
 
-    def failed_questions(self) -> int:
-        """Return how many questions to the name server got no answer so far."""
+    @property
+    def unanswered(self) -> int:
+        """How many questions to the name server were not answered so far."""
         lines = self._report("show resolvers registry")
         counts = dict(it.split(":") for it in lines if it.startswith("  "))
-        return sum(int(counts[f"  {name}"]) for name in ("snd_error", "timeout"))
+        return int(counts["  sent"]) - int(counts["  valid"])
 
     def _report(self, command: str) -> list[str]:
         with closing(socket.socket(socket.AF_UNIX)) as connection:
