@@ -83,9 +83,9 @@ def _value(record: dns.RRHeader) -> str:
             return str(ip_address(payload.address))
 
 
-SRV_A = "2 SRV 0 100 8000 ip-192-0-2-7.tf.test"
-SRV_B = "2 SRV 0 100 8001 ip-192-0-2-7.tf.test"
-SRV_C = "2 SRV 0 100 8000 ip-2001-db8--1.tf.test"
+SRV_A = "2 SRV 0 100 8000 ip-192-0-2-7-8000.tf.test"
+SRV_B = "2 SRV 0 100 8001 ip-192-0-2-7-8001.tf.test"
+SRV_C = "2 SRV 0 100 8000 ip-2001-db8--1-8000.tf.test"
 SRV_D = "2 SRV 0 100 8000 host.example"
 MODEL = "_resnet.v2._tensorferry._tcp.tf.test"
 SOA = "tf.test 2 SOA ns.tf.test 2"
@@ -96,8 +96,8 @@ ANSWERS = {
     ],
     (MODEL, dns.SRV): [f"{MODEL} {it}" for it in (SRV_A, SRV_D)],
     (f"__x.{ALL}", dns.SRV): [f"__x.{ALL} {it}" for it in (SRV_B, SRV_D)],
-    ("ip-192-0-2-7.tf.test", dns.A): ["ip-192-0-2-7.tf.test 2 A 192.0.2.7"],
-    ("IP-2001-db8--1.tf.test", dns.AAAA): ["IP-2001-db8--1.tf.test 2 AAAA 2001:db8::1"],
+    ("ip-192-0-2-7-8000.tf.test", dns.A): ["ip-192-0-2-7-8000.tf.test 2 A 192.0.2.7"],
+    ("IP-2001-db8--1-8000.tf.test", dns.AAAA): ["IP-2001-db8--1-8000.tf.test 2 AAAA 2001:db8::1"],
     ("tf.test", dns.NS): ["tf.test 2 NS ns.tf.test"],
     ("tf.test", dns.SOA): [SOA],
     ("tf.test", dns.ALL_RECORDS): ["tf.test 2 NS ns.tf.test", SOA],
@@ -114,11 +114,12 @@ def test_a_name_of_the_zone_has_these_records(asked: tuple[str, int], records: l
 
 
 def test_the_addresses_of_the_hosts_are_added() -> None:
-    """Once for each host."""
+    """Each worker has a name of its own, also beside others on its host."""
     message = answered(question(ALL))
     assert texts(message.additional) == [
-        "ip-192-0-2-7.tf.test 2 A 192.0.2.7",
-        "ip-2001-db8--1.tf.test 2 AAAA 2001:db8::1",
+        "ip-192-0-2-7-8000.tf.test 2 A 192.0.2.7",
+        "ip-192-0-2-7-8001.tf.test 2 A 192.0.2.7",
+        "ip-2001-db8--1-8000.tf.test 2 AAAA 2001:db8::1",
     ]
 
 
@@ -126,10 +127,10 @@ EMPTY = {
     (ALL, dns.A): dns.OK,
     ("_tcp.tf.test", dns.SRV): dns.OK,
     (f"v2.{ALL}", dns.SRV): dns.OK,  # a part of a model's name, for resolvers that ask step by step
-    ("ip-192-0-2-7.tf.test", dns.AAAA): dns.OK,
+    ("ip-192-0-2-7-8000.tf.test", dns.AAAA): dns.OK,
     ("tf.test", dns.A): dns.OK,
     ("ns.tf.test", dns.AAAA): dns.OK,
-    ("ip-192-0-2-8.tf.test", dns.A): dns.ENAME,
+    ("ip-192-0-2-7-8002.tf.test", dns.A): dns.ENAME,
     ("_http._tcp.tf.test", dns.SRV): dns.ENAME,
     ("other.tf.test", dns.A): dns.ENAME,
 }
