@@ -187,3 +187,17 @@ async def test_a_server_that_does_not_answer_is_passed_over(engine: ZooKeeper | 
             watch, registrar = opened.watch(), opened.registrar()
             await until_put(registrar, worker(1))
             await until(lambda: watch.members.workers == by_id(worker(1)), "worker")
+
+
+@pytest.mark.parametrize("scheme", ["zk", "etcd"])
+@in_reactor
+async def test_a_registry_that_never_answers_is_stated_as_away(scheme: str) -> None:
+    """Calls fail in time, and everything can be ended."""
+    async with discovery(f"{scheme}://127.0.0.1:{free_port()}/none") as opened:
+        watch, registrar = opened.watch(), opened.registrar()
+        start = time.monotonic()
+        with pytest.raises(EngineError):
+            await registrar.put(worker(1))
+        assert time.monotonic() - start < CALL_TIMEOUT + 1
+        assert watch.members.away not in {"", "not read yet"}
+        await registrar.withdraw()
