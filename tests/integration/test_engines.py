@@ -199,5 +199,7 @@ async def test_a_registry_that_never_answers_is_stated_as_away(scheme: str) -> N
         with pytest.raises(EngineError):
             await registrar.put(worker(1))
         assert time.monotonic() - start < CALL_TIMEOUT + 1
-        assert watch.members.away not in {"", "not read yet"}
+        await until(
+            lambda: watch.members.away not in {"", "not read yet"}, "reason", CALL_TIMEOUT + 1
+        )
         await registrar.withdraw()
