@@ -75,7 +75,8 @@ def _is_path(text: str) -> bool:
     default=(DEFAULT_DNS,),
     metavar="ADDRESS:PORT",
     callback=_checked(_is_place, "an IP address and a port"),
-    help="The --dns-listen of the registry; repeat it for several registries.",
+    help="The --dns-listen of the registry; repeat it for several registries, and for the name "
+    "server of the network if workers register with host names.",
 )
 @click.option(
     "--zone",

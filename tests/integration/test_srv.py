@@ -11,7 +11,8 @@ from twisted.internet.task import deferLater
 from server.discovery.engine_url import parse_engine_url
 from server.discovery.engines.srv import SRVWatch
 from server.discovery.worker_record import WorkerRecord
-from tests.integration.engines.dns import SERVICE, ZONE, name_server
+from tests.fakes.dns import ALL, ZONE
+from tests.integration.engines.dns import name_server
 from tests.integration.watched import in_reactor
 
 pytestmark = pytest.mark.full
@@ -49,7 +50,7 @@ async def test_the_workers_follow_a_name(tmp_path: Path) -> None:
     places = {(it.host, it.port) for it in fleet}
     with name_server(tmp_path / "dns") as names:
         names.put(*fleet[:2])
-        async with watching(f"srv://localhost:{names.port}/{SERVICE}") as watch:
+        async with watching(f"srv://localhost:{names.port}/{ALL}") as watch:
             await until(lambda: ends(watch) == {("192.0.2.0", 8000), ("192.0.2.1", 8000)})
             names.put(*fleet)
             await until(lambda: ends(watch) == places)
