@@ -17,7 +17,7 @@ import click
 
 #: The request, and the line with the figures; wrk counts microseconds.
 _SCRIPT = """
-wrk.method = "POST"
+wrk.method = "{method}"
 wrk.body = string.rep("x", {size})
 wrk.headers["Content-Type"] = "application/octet-stream"
 {headers}
@@ -54,10 +54,17 @@ class Closed:
 
 
 def closed_loop(
-    url: str, clients: int, seconds: float, size: int, headers: Mapping[str, str] | None = None
+    url: str,
+    clients: int,
+    seconds: float,
+    size: int,
+    headers: Mapping[str, str] | None = None,
+    method: str = "POST",
 ) -> Closed:
     """
     Load *url* with *clients* that post bodies of *size* bytes, and return the figures; blocks.
+
+    With another *method*, they send requests of that.
 
     *seconds* are rounded up to a whole number, which wrk requires.  Raises `click.ClickException`
     if wrk is not installed or fails.
@@ -66,7 +73,7 @@ def closed_loop(
     more = (f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items())
     with TemporaryDirectory() as folder:
         script = Path(folder) / "post.lua"
-        script.write_text(_SCRIPT.format(size=size, headers="\n".join(more)))
+        script.write_text(_SCRIPT.format(method=method, size=size, headers="\n".join(more)))
         command = ["wrk", "-t1", f"-c{clients}", f"-d{lasting}s", "-s", str(script), url]
         try:
             done = subprocess.run(  # noqa: S603 - ours

@@ -17,6 +17,7 @@ from scripts.haproxy_config import haproxy_config
 from scripts.inspect_model import inspect_model
 from scripts.loadtest import loadtest
 from scripts.models import models
+from scripts.registry import registry
 from scripts.simulate import simulate
 from scripts.standard_output import output_problem
 from server.settings.click_options import SettingsCommand, click_options
@@ -85,6 +86,7 @@ main.add_command(haproxy_config)
 main.add_command(inspect_model)
 main.add_command(loadtest)
 main.add_command(models)
+main.add_command(registry)
 main.add_command(simulate)
 
 if __name__ == "__main__":

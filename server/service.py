@@ -14,7 +14,6 @@ from twisted.internet.defer import (
     Deferred,
     ensureDeferred,
     maybeDeferred,
-    succeed,
 )
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
 from twisted.internet.task import deferLater
@@ -31,6 +30,8 @@ from server.api.native import NATIVE
 from server.api.permit import PermitToken, permit_any, permit_none
 from server.api.route_table import route_table
 from server.clock import MonotonicTime
+from server.discovery.announcer import Announcement, Announcer
+from server.discovery.worker_record import ModelLoad
 from server.golden import GOLDEN, prove, read_golden
 from server.heartbeat import Heartbeat
 from server.http.access import AccessLog
@@ -44,6 +45,7 @@ from server.http.router import Router
 from server.http.site import LimitedSite
 from server.inference import Inference
 from server.lifecycle import Lifecycle, StartError, State
+from server.loads import model_loads
 from server.metrics.event_loop import EventLoopLag
 from server.metrics.gpu import GPUs
 from server.metrics.scrape import Scrapes
@@ -51,6 +53,7 @@ from server.metrics.server_metrics import ServerMetrics
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
 from server.models import Models
+from server.process.announcing import announcing, check_announced
 from server.process.systemd import notify
 from server.repository.changes import RepositoryChanges
 from server.repository.reconciler import Reconciler
@@ -65,7 +68,7 @@ _log = Logger()
 IDLE_GRACE_SECONDS = 0.25
 
 
-#: How long a stop waits for `withdraw`.
+#: How long a stop waits until the server is withdrawn from its registry.
 MAX_WITHDRAW_SECONDS = 5.0
 
 
@@ -77,9 +80,9 @@ class InferenceService(Service):
     must end the process.  *on_loaded* is called when the model is loaded and warm, before the
     server is ready.  *load* returns the model; it is called on a thread of its own.
 
-    When the server stops, *withdraw* is called first, to remove it from a registry.  Requests are
-    served as before until its Deferred has fired or failed, but no longer than
-    `MAX_WITHDRAW_SECONDS`.
+    If the settings name a registry, the server is registered there while it is ready.  When it
+    stops, it is withdrawn first.  Requests are served as before until that has ended or failed, but
+    no longer than `MAX_WITHDRAW_SECONDS`.
 
     *write_access* writes the lines of the access log, if the settings ask for one.
     """
@@ -93,7 +96,6 @@ class InferenceService(Service):
         on_loaded: Callable[[], object] = lambda: None,
         load: Loader = load_model,
         dialect: Dialect = NATIVE,
-        withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
         write_access: AccessLog = log_access,
     ) -> None:
         self.settings = settings
@@ -130,6 +132,8 @@ class InferenceService(Service):
         self.connections = self._connections()
         self.health = HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names))
         self.lag = EventLoopLag(self.clock)
+        self.announcement = Announcement()
+        self._announcer: Announcer | None = None
         self._scrapes = self._metrics()
         #: One for all addresses, because it makes one change at a time.
         self._changes = RepositoryChanges(self.reconciler, self.clock)
@@ -140,7 +144,6 @@ class InferenceService(Service):
         self.on_stop: list[Callable[[], object]] = []
         self._fail = fail
         self._on_loaded = on_loaded
-        self._withdraw = withdraw
         #: Whether the start has failed, so that the server stops.
         self.start_has_failed = False
         self._starting: Deferred[None] | None = None
@@ -200,6 +203,7 @@ class InferenceService(Service):
             self.pool,
             self.connections,
             self.lag,
+            self.announcement,
             ready=lambda: self.health.ready,
         )
         new_thread = self.lanes.new_thread
@@ -227,20 +231,36 @@ class InferenceService(Service):
         """
         Listen on all addresses.
 
-        If one cannot be bound, closes the others and raises `StartError`.
+        If one cannot be bound or registered, closes the others and raises `StartError`.
         """
+        check_announced(self.settings)
         sites = [(description, self.site) for description in self.settings.endpoints]
         if self.settings.admin_listen is not None:
             sites.append((self.settings.admin_listen, self._site(permit_any)))
-        for description, site in sites:
-            try:
+        try:
+            for description, site in sites:
                 self.ports.append(listen(self._reactor, description, site))
-            except StartError:
-                for port in self.ports:
-                    port.stopListening()
-                raise
+            self._announcer = self._announcing()
+        except StartError:
+            for port in self.ports:
+                port.stopListening()
+            raise
         for port in self.ports:
             _log.info("listening on {address}", address=address_of(port))
+
+    def _announcing(self) -> Announcer | None:
+        async def loads() -> dict[str, ModelLoad]:
+            return model_loads(self.models)
+
+        return announcing(
+            self.settings,
+            [port.getHost() for port in self.ports[: len(self.settings.endpoints)]],
+            loads=loads,
+            ready=lambda: self.health.ready,
+            announcement=self.announcement,
+            clock=self.clock,
+            reactor=self._reactor,
+        )
 
     def startService(self) -> None:
         """Begin to load the model; `GET /readyz` reports when it is ready."""
@@ -256,6 +276,8 @@ class InferenceService(Service):
         self._on_loaded()
         self.lifecycle.move(State.READY)
         notify("READY=1\nSTATUS=ready")
+        if self._announcer is not None:
+            self._announcer.start()
 
     def _start_failed(self, failure: Failure) -> None:
         if self.lifecycle.leaving:
@@ -306,10 +328,11 @@ class InferenceService(Service):
 
     async def _withdrawn(self) -> None:
         """Wait until the server is withdrawn, if it was ready; a failure is logged."""
-        if self.lifecycle.state is not State.READY:
+        if self.lifecycle.state is not State.READY or self._announcer is None:
             return
         try:
-            await maybeDeferred(self._withdraw).addTimeout(MAX_WITHDRAW_SECONDS, self.clock)
+            stopping = ensureDeferred(self._announcer.stop())
+            await stopping.addTimeout(MAX_WITHDRAW_SECONDS, self.clock)
         except Exception:
             if self._aborted:
                 raise

@@ -47,8 +47,8 @@ class WorkerRecord:
         """Return whether it may take requests for *model*; None: those that name no model."""
         return model is None or self.models is None or model in self.models
 
-    def to_json(self) -> bytes:
-        """Return the record as JSON; `from_json` reads it."""
+    def content(self) -> dict[str, object]:
+        """Return the members of the record in JSON."""
         content: dict[str, object] = {"id": self.id, "host": self.host, "port": self.port}
         if self.models is not None:
             content["models"] = {
@@ -59,7 +59,11 @@ class WorkerRecord:
                 }
                 for name, load in self.models.items()
             }
-        return orjson.dumps(content)
+        return content
+
+    def to_json(self) -> bytes:
+        """Return the record as JSON; `from_json` reads it."""
+        return orjson.dumps(self.content())
 
 
 def from_json(text: bytes) -> WorkerRecord:

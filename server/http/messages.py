@@ -120,7 +120,7 @@ class Route:
     endpoint: Endpoint
     _: KW_ONLY
     #: What `GET /openapi.json` describes: for a prefix, each path that is answered.  Empty only for
-    #: a route that refuses every request.
+    #: a route that refuses every request, and for those of the registry, which has no such page.
     operations: tuple[Operation, ...]
     preflight: Preflight | None = None  #: called as soon as the head is complete
     #: Writes the error answers of its requests; None: `server.http.error_statuses.error_response`.

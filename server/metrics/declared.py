@@ -175,6 +175,13 @@ MEMORY_AVAILABLE = _gauge(
     "Bytes that the process can still allocate, in RAM and below the limits of its control groups.",
 )
 READY = _gauge("ready", "1 if GET /readyz answers 200, else 0.")
+ANNOUNCED = _gauge(
+    "announced",
+    "1 while the registry of --announce is known to list the server, else 0.",
+)
+ANNOUNCE_FAILURES = _counter(
+    "announce_failures_total", "Calls to the registry of --announce that have failed."
+)
 BUILD_INFO = _gauge(
     "build_info",
     "Always 1; the labels are the versions of the server, TensorFlow and Python.",

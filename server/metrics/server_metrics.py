@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from model.execution.decode_pool import DecodePool
 from model.execution.lane_pool import LanePool
+from server.discovery.announcer import Announcement
 from server.http.connections import Connections
 from server.metrics import declared
 from server.metrics.event_loop import EventLoopLag
@@ -32,6 +33,7 @@ class ServerMetrics:
     pool: DecodePool
     connections: Connections
     lag: EventLoopLag
+    announcement: Announcement
     ready: Callable[[], bool]  #: whether `GET /readyz` answers 200
 
     def read(self) -> Readings:
@@ -44,6 +46,8 @@ class ServerMetrics:
         self._read_decode_pool(readings)
         self._read_front_end(readings)
         readings.add(declared.READY, self.ready())
+        readings.add(declared.ANNOUNCED, self.announcement.is_registered)
+        readings.add(declared.ANNOUNCE_FAILURES, self.announcement.failures)
         readings.add(declared.BUILD_INFO, 1, __version__, *_versions())
         return readings
 

@@ -39,14 +39,14 @@ class Options(TwistdOptions):
                 sys.stdout.write(describe(self.resolved))
                 raise SystemExit(0)
             twistd: Any = self.parent or {}  # Any: Twisted's own options are untyped
-            _check_writable(twistd)
+            check_writable(twistd)
             _check_format(twistd, self.resolved.settings)
         except UsageError as error:
             sys.stderr.write(f"twistd tensorferry: {error}\n")
             raise SystemExit(1) from None
 
 
-def _check_writable(twistd: Mapping[str, Any]) -> None:
+def check_writable(twistd: Mapping[str, Any]) -> None:
     """
     Raise `UsageError` if twistd cannot write its files.
 

@@ -23,6 +23,20 @@ from tests.fakes.server import SIGNATURE, FakeLoader, SteppedThreads
 from tests.fakes.threads import Calls, ManualThreads, outcomes
 
 
+class FakeAnnouncer:
+    """An `Announcer` that calls *withdraw* when it stops."""
+
+    def __init__(self, withdraw: Callable[[], Deferred[None]]) -> None:
+        self._withdraw = withdraw
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    async def stop(self) -> None:
+        """Wait until the server is withdrawn."""
+        await self._withdraw()
+
+
 @implementer(IListeningPort)
 class FakePort:
     """A port that listens until `stopListening`."""
@@ -108,7 +122,7 @@ class ServiceHarness:
         settings: Settings | None = None,
         *,
         lanes: int = 1,
-        withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
+        withdraw: Callable[[], Deferred[None]] | None = None,
     ) -> None:
         self.reactor = FakeReactor()
         self.pool = ManualThreads()
@@ -123,13 +137,15 @@ class ServiceHarness:
         monkeypatch.setattr("server.service.DecodePool", decode_pool)
         monkeypatch.setattr("server.service.MonotonicTime", lambda reactor: reactor)
         monkeypatch.setattr("model.execution.lane_pool.ModelThread", self.threads)
+        if withdraw is not None:
+            announcer = FakeAnnouncer(withdraw)
+            monkeypatch.setattr("server.service.announcing", lambda *_, **__: announcer)
         self.service = InferenceService(
             settings or Settings(),
             self.reactor,
             fail=self.failures.append,
             on_loaded=lambda: self.states_when_loaded.append(self.service.lifecycle.state),
             load=self.loader,
-            withdraw=withdraw,
         )
 
     def _spend(self, rows: int) -> None:

@@ -1,0 +1,188 @@
+"""
+The registry as one Twisted service: HTTP, seaport, DNS, and the sources that it follows.
+
+Inert until Twisted starts it, so that twistd may fork in between.  Everything here runs on the
+reactor thread.
+"""
+
+from collections.abc import Awaitable, Callable
+from random import random
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.logger import Logger
+
+from server.clock import MonotonicTime
+from server.discovery.engine import Watch
+from server.discovery.engine_url import EngineURL, parse_engine_url
+from server.discovery.engines.available import open_watch
+from server.discovery.members import Members
+from server.discovery.worker_record import MAX_RECORD_BYTES
+from server.http.access import client_name
+from server.http.connections import Connections
+from server.http.klein_frontend import KleinFrontend
+from server.http.limits import BodyLimits
+from server.http.listening import address_of, listen
+from server.http.router import Router
+from server.http.site import LimitedSite
+from server.lifecycle import Lifecycle, StartError, State
+from server.process.systemd import notify
+from server.registry.directory import Directory
+from server.registry.dns_service import dns_service
+from server.registry.leases import Leases
+from server.registry.permit import RegistrationPermit
+from server.registry.registry_api import RegistryAPI
+from server.registry.seaport.connections import SeaportFactory
+from server.registry.settings import RegistrySettings
+from server.registry.worker_log import WorkerLog
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IListeningPort, IReactorTime
+
+_log = Logger()
+
+#: The most bytes of the records that are being received.
+MAX_HELD_BYTES = 256 * MAX_RECORD_BYTES
+
+#: How long a request may take to arrive, and how long an idle connection stays, in seconds.
+CLIENT_TIMEOUT = 60.0
+
+#: How long a stop waits for requests that are being received or answered, and for each source, in
+#: seconds.
+MAX_STOP_SECONDS = 2.0
+
+
+class RegistryService(Service):
+    """One registry."""
+
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        reactor: Any,  # Any: Twisted has no type with timers and sockets
+        *,
+        watch: Callable[[EngineURL, Any], Watch] = open_watch,
+        random: Callable[[], float] = random,
+    ) -> None:
+        """*watch* returns the watch of a source; *random* decides which workers are compared."""
+        self.settings = settings
+        self.clock = MonotonicTime(reactor)
+        self._reactor = reactor
+        self.lifecycle = Lifecycle()
+        self.directory = Directory(self.clock.seconds, random)
+        self.log = WorkerLog(self.directory.sources, self.clock)
+        self.leases = Leases(
+            Members("leases", self.clock.seconds), self.clock, on_gone=self.log.gone
+        )
+        self.directory.add(self.leases.members)
+        urls = map(parse_engine_url, dict.fromkeys(settings.engine))
+        self.watches = [watch(url, reactor) for url in urls]
+        for each in self.watches:
+            self.directory.add(each.members)
+        self.permit = RegistrationPermit(settings.token_file, settings.trusted)
+        self.seaport = SeaportFactory(
+            Members("seaport", self.clock.seconds),
+            self.clock,
+            lambda address: self.permit.needs_no_token(client_name(address)),
+            self.directory.workers,
+        )
+        self.dns = self._dns()
+        self.connections = Connections(
+            limits=BodyLimits(max_body=MAX_RECORD_BYTES, max_held=MAX_HELD_BYTES),
+            client_timeout=CLIENT_TIMEOUT,
+            clock=self.clock,
+            draining=lambda: self.lifecycle.leaving,
+        )
+        self.site = self._site()
+        self.ports: list[IListeningPort] = []
+        self._stopping: Deferred[None] | None = None
+
+    def _dns(self) -> IService | None:
+        """Return the name server, not started; None if there is none."""
+        where = self.settings.dns_listen
+        if where is None:
+            return None
+        return dns_service(self.directory, self.settings.zone, self._reactor, where)
+
+    def _site(self) -> LimitedSite:
+        api = RegistryAPI(
+            self.directory, self.leases, self.permit, self.lifecycle, seconds=self.clock.seconds
+        )
+        router = Router(api.routes())
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
+        return LimitedSite(frontend.resource(), self.connections, router)
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen on all addresses.
+
+        If one cannot be bound, closes the others and raises `StartError`.
+        """
+        try:
+            for description in self.settings.listen:
+                self.ports.append(listen(self._reactor, description, self.site))
+                _log.info("listening on {address}", address=address_of(self.ports[-1]))
+            if self.settings.seaport_listen is not None:
+                self._listen_for_seaport(self.settings.seaport_listen)
+            if self.dns is not None:
+                self.dns.privilegedStartService()
+        except StartError:
+            for port in self.ports:
+                port.stopListening()
+            raise
+
+    def _listen_for_seaport(self, description: str) -> None:
+        port = listen(self._reactor, description, self.seaport)
+        self.ports.append(port)
+        self.directory.add(self.seaport.members)
+        address = address_of(port).removeprefix("http://")
+        _log.info("listening for seaport on {address}", address=address)
+
+    def startService(self) -> None:
+        """Begin to follow the sources; the registry is ready at once."""
+        super().startService()
+        if self.dns is not None:
+            self.dns.startService()
+        for watch in self.watches:
+            watch.start()
+        self.log.start()
+        self.lifecycle.move(State.READY)
+        notify("READY=1\nSTATUS=ready")
+
+    def stopService(self) -> Deferred[None]:
+        """Answer the requests that are received, then stop; fires when all has stopped."""
+        super().stopService()
+        if self._stopping is None:
+            self._stopping = ensureDeferred(self._stop())
+        return self._stopping
+
+    async def _stop(self) -> None:
+        notify("STOPPING=1")
+        self.lifecycle.move(State.DRAINING)
+        for port in self.ports:
+            await maybeDeferred(port.stopListening)
+        if self.dns is not None:
+            await maybeDeferred(self.dns.stopService)
+        self.connections.close_idle()
+        limit = self.clock.callLater(MAX_STOP_SECONDS, self.connections.abort_all)
+        await self.connections.when_quiet()
+        if limit.active():
+            limit.cancel()
+        for watch in self.watches:
+            await _stopped(watch, self.clock)
+        self.leases.stop()
+        self.log.stop()
+        self.lifecycle.move(State.STOPPED)
+        _log.info("stopped")
+
+
+async def _stopped(watch: Watch, clock: "IReactorTime") -> None:
+    """Stop *watch*; an error is logged, so that the rest is stopped, too."""
+    try:
+        await ensureDeferred(_awaited(watch.stop())).addTimeout(MAX_STOP_SECONDS, clock)
+    except Exception:  # noqa: BLE001 - any error of an engine
+        _log.failure("a source was not stopped")
+
+
+async def _awaited(awaitable: Awaitable[None]) -> None:
+    await awaitable

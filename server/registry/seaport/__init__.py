@@ -1,0 +1,1 @@
+"""Registration of workers by clients of the npm package `seaport`, version 2."""
