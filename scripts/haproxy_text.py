@@ -81,7 +81,7 @@ resolvers registry
     timeout resolve 1s
     timeout retry 1s
     # While the registry is away, or has just started and knows no worker yet, the workers stay, and
-    # the health checks decide.
+    # the health checks decide.  A worker that was removed frees its slot after "hold obsolete".
     hold timeout 1h
     hold refused 1h
     hold other 1h
@@ -113,7 +113,7 @@ backend workers
     # Workers differ in how much they have to do, and a batch takes its requests together.
     balance leastconn
     # A request is sent to another worker only if it was not sent before: if no connection was made.
-    # One that was sent may have run; it gets 502 if its worker dies.
+    # One that was sent may have run: if its worker dies, it gets 502, or its connection is closed.
     retries 3
     retry-on conn-failure
     option redispatch 1

@@ -1,7 +1,6 @@
 """The zone of the workers, as messages: server/registry/dns_zone.py and dns_answers.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -14,9 +13,8 @@ from server.discovery.members import Members
 from server.discovery.worker_record import ModelLoad, WorkerRecord
 from server.registry.dns_answers import answer
 from server.registry.dns_zone import WorkerZone
+from tests.fakes.dns import ALL, ZONE, Workers, fleet, question
 
-ZONE = "tf.test"
-ALL = "_tensorferry._tcp.tf.test"
 LOADS = {"resnet.V2": ModelLoad()}
 WORKERS = [
     WorkerRecord("a", "192.0.2.7", 8000, LOADS),
@@ -26,30 +24,6 @@ WORKERS = [
     WorkerRecord("e", "192.0.2.9", 8000, {}),  # it has lost its models
     WorkerRecord("f", "a..b", 8000),  # no name of a host
 ]
-
-
-@dataclass(slots=True)
-class Workers:
-    """The workers of one source."""
-
-    listed: Sequence[WorkerRecord] = ()
-    sources: list[Members] = field(default_factory=list)
-
-    def workers(self) -> Sequence[WorkerRecord]:
-        """Return the workers."""
-        return self.listed
-
-
-def question(
-    name: str, kind: int = dns.SRV, *, edns: int | None = None, opt: int = 1, version: int = 0
-) -> bytes:
-    """Return a message that asks for *name*; *edns* is the size of the answers over UDP."""
-    message = dns.Message(id=7, recDes=1)
-    message.addQuery(name, kind)
-    if edns is not None:
-        option = dns.RRHeader(b"", dns.OPT, cls=edns, ttl=version << 16)
-        message.additional = [option] * opt
-    return message.toStr()
 
 
 def answered(
@@ -208,11 +182,6 @@ def test_any_bytes_are_an_answer_or_none() -> None:
             data[random.randrange(len(data))] = random.randrange(256)
         reply = answer(zone, bytes(data[: random.randrange(12, len(data) + 1)]), over_tcp=True)
         assert reply is None or reply[:2] == data[:2]
-
-
-def fleet(size: int) -> list[WorkerRecord]:
-    """Return workers on as many hosts."""
-    return [WorkerRecord(f"w{n}", f"198.51.{n // 250}.{n % 250}", 8000) for n in range(size)]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from twisted.names import dns
 
 from server.discovery.worker_record import ModelLoad, WorkerRecord
-from tests.integration.engines.dns import SERVICE, ZONE, NameServer, name_server
-from tests.test_dns_answers import question
+from tests.fakes.dns import ALL, ZONE, question
+from tests.integration.engines.dns import NameServer, name_server
 
 pytestmark = pytest.mark.full
 
@@ -31,11 +31,11 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NameServer]:
 
 
 QUESTIONS = {
-    (SERVICE, "SRV"): [
+    (ALL, "SRV"): [
         "0 100 8000 ip-192-0-2-7-8000.tf.test.",
         "0 100 8001 ip-2001-db8--7-8001.tf.test.",
     ],
-    (f"_ResNet.v2.{SERVICE}", "SRV"): ["0 100 8000 ip-192-0-2-7-8000.tf.test."],
+    (f"_ResNet.v2.{ALL}", "SRV"): ["0 100 8000 ip-192-0-2-7-8000.tf.test."],
     ("ip-192-0-2-7-8000.tf.test", "A"): ["192.0.2.7"],
     ("ip-2001-db8--7-8001.tf.test", "AAAA"): ["2001:db8::7"],
     (ZONE, "NS"): ["ns.tf.test."],
@@ -55,7 +55,7 @@ def test_dig_gets_the_records(
 
 def test_dig_gets_the_addresses_with_the_services(names: NameServer) -> None:
     """With a short TTL."""
-    found = names.dig("+norecurse", SERVICE, "SRV")
+    found = names.dig("+norecurse", ALL, "SRV")
     lines = found.splitlines()
     assert ";; flags: qr aa; QUERY: 1, ANSWER: 2, AUTHORITY: 0, ADDITIONAL: 3" in lines
     assert "ip-192-0-2-7-8000.tf.test. 2\tIN\tA\t192.0.2.7" in lines
@@ -64,9 +64,9 @@ def test_dig_gets_the_addresses_with_the_services(names: NameServer) -> None:
 CODES = {
     "another zone": (("example.org", "A"), "REFUSED", 0),
     "a name without a worker": (("ip-192-0-2-7-8001.tf.test", "A"), "NXDOMAIN", 1),
-    "no records of the type": ((SERVICE, "TXT"), "NOERROR", 1),
-    "a new version of EDNS": ((SERVICE, "SRV", "+edns=7", "+noednsneg"), "BADVERS", 0),
-    "an update of EDNS with options": ((SERVICE, "SRV", "+cookie", "+nsid"), "NOERROR", 0),
+    "no records of the type": ((ALL, "TXT"), "NOERROR", 1),
+    "a new version of EDNS": ((ALL, "SRV", "+edns=7", "+noednsneg"), "BADVERS", 0),
+    "an update of EDNS with options": ((ALL, "SRV", "+cookie", "+nsid"), "NOERROR", 0),
     "a notice": (("+opcode=NOTIFY", ZONE, "SOA"), "NOTIMP", 0),
 }
 
@@ -92,8 +92,8 @@ def test_a_thousand_workers_are_answered_over_tcp(tmp_path: Path) -> None:
     with name_server(tmp_path / "dns") as names:
         names.put(*fleet)
         names.wait_for_workers(1000)
-        assert "Truncated, retrying in TCP mode." in names.dig(SERVICE, "SRV")
-        truncated = names.dig("+ignore", "+bufsize=4096", SERVICE, "SRV")
+        assert "Truncated, retrying in TCP mode." in names.dig(ALL, "SRV")
+        truncated = names.dig("+ignore", "+bufsize=4096", ALL, "SRV")
         assert re.search(r"flags: qr aa tc rd; QUERY: 1, ANSWER: [78]\d,", truncated)
 
 

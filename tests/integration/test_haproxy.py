@@ -11,9 +11,10 @@ import orjson
 import pytest
 
 from server.discovery.worker_record import WorkerRecord
+from tests.fakes.dns import ZONE
 from tests.fakes.numpy_backend import LinearModel
 from tests.integration.clients import post
-from tests.integration.engines.dns import ZONE, NameServer, name_server
+from tests.integration.engines.dns import NameServer, name_server
 from tests.integration.engines.haproxy import HAProxy, haproxy
 from tests.integration.moody_server import SLOW_ROW
 from tests.integration.servers import Server, started, wait_for

@@ -19,12 +19,9 @@ from server.discovery.members import Members
 from server.discovery.worker_record import WorkerRecord, from_json
 from server.process.logs import begin_logging
 from server.registry.dns_service import dns_service
+from tests.fakes.dns import ALL, ZONE, Workers
 from tests.integration.engines.programs import needed
 from tests.integration.servers import Server, started, wait_for
-from tests.test_dns_answers import Workers
-
-ZONE = "tf.test"
-SERVICE = f"_tensorferry._tcp.{ZONE}"
 
 #: Seconds between two looks at the file.
 INTERVAL = 0.02
@@ -67,7 +64,7 @@ class NameServer:
     def wait_for_workers(self, count: int) -> None:
         """Wait until so many workers are answered."""
         wait_for(
-            lambda: len(self.dig("+short", SERVICE, "SRV").splitlines()) == count, "workers by DNS"
+            lambda: len(self.dig("+short", ALL, "SRV").splitlines()) == count, "workers by DNS"
         )
 
 
