@@ -8,7 +8,7 @@ COMMANDS: Mapping[str, str] = {
     "etcd": "apt-get install etcd-server",
     "java": "apt-get install zookeeperd",
     "node": "apt-get install nodejs npm",
-    "seaport": "npm ci --prefix tests/integration/engines/node",
+    "seaport": "npm ci --ignore-scripts --prefix tests/integration/engines/node",
 }
 
 
