@@ -58,6 +58,7 @@ from server.repository.repositories import FolderRepository, served_repository
 from server.repository.watch import RepositoryWatch
 from server.settings.option import printable
 from server.settings.table import Settings
+from server.workers.worker_reports import WorkerGroup
 
 _log = Logger()
 
@@ -81,7 +82,8 @@ class InferenceService(Service):
     served as before until its Deferred has fired or failed, but no longer than
     `MAX_WITHDRAW_SECONDS`.
 
-    *write_access* writes the lines of the access log, if the settings ask for one.
+    *write_access* writes the lines of the access log, if the settings ask for one.  *group* knows
+    the other workers, if there are several.
     """
 
     def __init__(
@@ -95,9 +97,11 @@ class InferenceService(Service):
         dialect: Dialect = NATIVE,
         withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
         write_access: AccessLog = log_access,
+        group: WorkerGroup | None = None,
     ) -> None:
         self.settings = settings
         self.dialect = dialect
+        self._group = group
         self.clock = MonotonicTime(reactor)
         self._reactor = reactor
         self.lifecycle = Lifecycle()
@@ -130,7 +134,7 @@ class InferenceService(Service):
         self.connections = self._connections()
         self.health = HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names))
         self.lag = EventLoopLag(self.clock)
-        self._scrapes = self._metrics()
+        self.scrapes = self._metrics()
         #: One for all addresses, because it makes one change at a time.
         self._changes = RepositoryChanges(self.reconciler, self.clock)
         token = settings.admin_token_file
@@ -201,9 +205,11 @@ class InferenceService(Service):
             self.connections,
             self.lag,
             ready=lambda: self.health.ready,
+            worker=None if self._group is None else self._group.index,
         )
         new_thread = self.lanes.new_thread
-        return Scrapes(metrics.read, GPUs(self.clock, new_thread), new_thread)
+        others = None if self._group is None else self._group.readings
+        return Scrapes(metrics.read, GPUs(self.clock, new_thread), new_thread, others)
 
     def _site(self, permit: Permit) -> LimitedSite:
         """Return the site where *permit* decides which requests may change what is served."""
@@ -214,10 +220,11 @@ class InferenceService(Service):
                 self.pool,
                 self.dialect,
                 health=self.health,
-                scrapes=self._scrapes,
+                scrapes=self.scrapes,
                 permit=permit,
                 clock=self.clock,
                 max_body=self.connections.limits.max_body,
+                group=self._group,
             )
         )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
@@ -325,12 +332,14 @@ class InferenceService(Service):
             await self._pause(IDLE_GRACE_SECONDS)
         self.connections.close_idle()
         await self.connections.when_quiet()
+        if self._group is not None:
+            await self._group.leave(self.scrapes.json)
         if self._watch is not None:
             self._watch.stop()
         await self.reconciler.stop()
         self.heartbeat.stop()  # from here on, threads end
         await stop_serving(self.reconciler.hosts, self.lanes, self.pool)
-        await self._scrapes.stop()
+        await self.scrapes.stop()
 
     def abort(self) -> None:
         """Drop the requests that are not answered yet, and stop at once."""

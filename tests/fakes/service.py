@@ -17,6 +17,7 @@ from model.execution.decode_pool import DecodePool
 from server.lifecycle import State
 from server.service import IDLE_GRACE_SECONDS, InferenceService
 from server.settings.table import Settings
+from server.workers.worker_reports import WorkerGroup
 from tests.fakes.http import Client, request
 from tests.fakes.model import FakeRunner
 from tests.fakes.server import SIGNATURE, FakeLoader, SteppedThreads
@@ -109,6 +110,7 @@ class ServiceHarness:
         *,
         lanes: int = 1,
         withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
+        group: WorkerGroup | None = None,
     ) -> None:
         self.reactor = FakeReactor()
         self.pool = ManualThreads()
@@ -130,6 +132,7 @@ class ServiceHarness:
             on_loaded=lambda: self.states_when_loaded.append(self.service.lifecycle.state),
             load=self.loader,
             withdraw=withdraw,
+            group=group,
         )
 
     def _spend(self, rows: int) -> None:
