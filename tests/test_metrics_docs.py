@@ -18,7 +18,8 @@ SAMPLES = {
 def test_the_table_has_every_metric() -> None:
     """In the order of the text of a scrape, with its help text."""
     table = "\n".join(
-        f"| `{it.name}` | {it.kind.value} | {', '.join(it.labels)} | {it.combine.value} | {it.help} |"
+        f"| `{it.name}` | {it.kind.value} | {', '.join(it.labels)} | {it.combine.value} "
+        f"| {it.help} |"
         for it in METRICS
     )
     head = "| name | type | labels | workers | meaning |\n|---|---|---|---|---|"
