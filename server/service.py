@@ -38,12 +38,12 @@ from server.http.connections import Connections
 from server.http.cors import Cors
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
-from server.http.listening import address_of, listen
+from server.http.listening import Ports
 from server.http.request_log import RequestLog, log_access
 from server.http.router import Router
 from server.http.site import LimitedSite
 from server.inference import Inference
-from server.lifecycle import Lifecycle, StartError, State
+from server.lifecycle import Lifecycle, State
 from server.metrics.event_loop import EventLoopLag
 from server.metrics.gpu import GPUs
 from server.metrics.scrape import Scrapes
@@ -51,23 +51,20 @@ from server.metrics.server_metrics import ServerMetrics
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
 from server.models import Models
-from server.process.systemd import notify
+from server.process.systemd import notify, notify_watchdog
 from server.repository.changes import RepositoryChanges
 from server.repository.reconciler import Reconciler
 from server.repository.repositories import FolderRepository, served_repository
 from server.repository.watch import RepositoryWatch
 from server.settings.option import printable
 from server.settings.table import Settings
+from server.withdrawal import withdraw_in_time
 from server.workers.worker_reports import WorkerGroup
 
 _log = Logger()
 
 #: While draining, idle connections stay open for this long: a request may be in transit.
 IDLE_GRACE_SECONDS = 0.25
-
-
-#: How long a stop waits for `withdraw`.
-MAX_WITHDRAW_SECONDS = 5.0
 
 
 class InferenceService(Service):
@@ -80,10 +77,12 @@ class InferenceService(Service):
 
     When the server stops, *withdraw* is called first, to remove it from a registry.  Requests are
     served as before until its Deferred has fired or failed, but no longer than
-    `MAX_WITHDRAW_SECONDS`.
+    `server.withdrawal.MAX_WITHDRAW_SECONDS`.
 
-    *write_access* writes the lines of the access log, if the settings ask for one.  *group* knows
-    the other workers, if there are several.
+    *write_access* writes the lines of the access log, if the settings ask for one.  *ports* listens
+    on the addresses of the settings, by default by itself; *on_beat* is called each second with
+    whether the server is alive, by default to report that to systemd.  *group* knows the other
+    workers, if there are several.
     """
 
     def __init__(
@@ -97,6 +96,8 @@ class InferenceService(Service):
         dialect: Dialect = NATIVE,
         withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
         write_access: AccessLog = log_access,
+        ports: Ports | None = None,
+        on_beat: Callable[[bool], object] = notify_watchdog,
         group: WorkerGroup | None = None,
     ) -> None:
         self.settings = settings
@@ -123,7 +124,7 @@ class InferenceService(Service):
             lambda: self.lanes.threads,
             decoding=self.pool.alive,
             hung=lambda: self.lanes.hung,
-            on_beat=_notify_watchdog,
+            on_beat=on_beat,
         )
         self._watch = self._repository_watch()
         if self._watch is not None:
@@ -139,7 +140,7 @@ class InferenceService(Service):
         self._changes = RepositoryChanges(self.reconciler, self.clock)
         token = settings.admin_token_file
         self.site = self._site(permit_none if token is None else PermitToken(token))
-        self.ports: list[IListeningPort] = []
+        self._ports = Ports(reactor) if ports is None else ports
         #: Called when a stop begins, before the server is withdrawn.
         self.on_stop: list[Callable[[], object]] = []
         self._fail = fail
@@ -230,6 +231,11 @@ class InferenceService(Service):
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         return LimitedSite(frontend.resource(), self.connections, router)
 
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """The ports that accept connections."""
+        return self._ports.open
+
     def privilegedStartService(self) -> None:
         """
         Listen on all addresses.
@@ -239,15 +245,7 @@ class InferenceService(Service):
         sites = [(description, self.site) for description in self.settings.endpoints]
         if self.settings.admin_listen is not None:
             sites.append((self.settings.admin_listen, self._site(permit_any)))
-        for description, site in sites:
-            try:
-                self.ports.append(listen(self._reactor, description, site))
-            except StartError:
-                for port in self.ports:
-                    port.stopListening()
-                raise
-        for port in self.ports:
-            _log.info("listening on {address}", address=address_of(port))
+        self._ports.start(sites)
 
     def startService(self) -> None:
         """Begin to load the model; `GET /readyz` reports when it is ready."""
@@ -261,6 +259,7 @@ class InferenceService(Service):
         self.lag.start()
         await self.reconciler.start()
         self._on_loaded()
+        await self._ports.serve()
         self.lifecycle.move(State.READY)
         notify("READY=1\nSTATUS=ready")
 
@@ -315,18 +314,14 @@ class InferenceService(Service):
         """Wait until the server is withdrawn, if it was ready; a failure is logged."""
         if self.lifecycle.state is not State.READY:
             return
-        try:
-            await maybeDeferred(self._withdraw).addTimeout(MAX_WITHDRAW_SECONDS, self.clock)
-        except Exception:
-            if self._aborted:
-                raise
-            _log.failure("the server was not withdrawn from its registry")
+        await withdraw_in_time(self._withdraw, self.clock, is_aborted=lambda: self._aborted)
 
     async def _drain(self) -> None:
-        if not self.start_has_failed:
+        if not self.start_has_failed and not self._ports.has_successor:
             await self._pause(self.settings.drain_delay)
         for port in self.ports:
-            self._accept_backlog(port)
+            if not self._ports.has_successor:
+                self._accept_backlog(port)
             await maybeDeferred(port.stopListening)
         if not self.start_has_failed:
             await self._pause(IDLE_GRACE_SECONDS)
@@ -340,6 +335,17 @@ class InferenceService(Service):
         self.heartbeat.stop()  # from here on, threads end
         await stop_serving(self.reconciler.hosts, self.lanes, self.pool)
         await self.scrapes.stop()
+
+    def reload(self) -> None:
+        """Read the repository again now, and load what has failed again; called after SIGHUP."""
+        if self.lifecycle.leaving:
+            return
+        if not self.reconciler.repository.changes:
+            _log.info("there is nothing to read again: the server has no repository of models")
+            return
+        _log.info("the repository of models is read again")
+        reloading = ensureDeferred(self._changes.reload())
+        reloading.addErrback(lambda it: _log.failure("the repository was not read", it))
 
     def abort(self) -> None:
         """Drop the requests that are not answered yet, and stop at once."""
@@ -360,8 +366,3 @@ class InferenceService(Service):
         while accepted != self.connections.accepted:
             accepted = self.connections.accepted
             cast("IReadDescriptor", port).doRead()
-
-
-def _notify_watchdog(alive: bool) -> None:
-    if alive:
-        notify("WATCHDOG=1")
