@@ -121,9 +121,21 @@ class AdmissionControl(Generic[Item, Result]):
         for of, seconds in others.items():
             work += min(seconds, max(0.0, charge - self._turns.charge_of(of)) * of.weight)
         work += sum(_seconds(other, again) for other, again in retries.items())
-        lanes = max(1, self._lanes.count - self._lanes.hung)
-        wait = self._lanes.free_in(now) + work / lanes + latency.predict(rest + 1)
+        wait = self._lanes.free_in(now) + work / self._usable_lanes + latency.predict(rest + 1)
         return wait * queue.margin
+
+    def added_wait(self, queue: Queue[Item, Result]) -> float:
+        """
+        Return the seconds by which each row that waits in *queue* makes `expected_wait` longer.
+
+        That is the row's part of a run of as many rows as the cap, divided by the lanes.
+        """
+        row = queue.latency.predict(queue.cap) / queue.cap
+        return row / self._usable_lanes * queue.margin
+
+    @property
+    def _usable_lanes(self) -> int:
+        return max(1, self._lanes.count - self._lanes.hung)
 
 
 def _seconds(queue: Queue[Item, Result], rows: int) -> float:

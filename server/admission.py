@@ -112,6 +112,16 @@ class Admission:
             return max(0.0, delay)
         return max(0.0, delay, self._pool.report().oldest_waiting)
 
+    def added_wait(self) -> float:
+        """
+        Return the seconds by which each further request makes `expected_wait` longer.
+
+        The request has one row, and others of the model wait.  The decode threads or the lanes
+        limit it, whichever take longer for a request.
+        """
+        lanes = self._model.batcher.admission.added_wait(self.last_queue)
+        return max(self.decoding.added_wait, lanes)
+
     def share_of(self, options: RequestOptions) -> Share:
         """Return the share of the decode threads for a call with *options*."""
         return self._share if options.calls == 1 else self.several

@@ -58,3 +58,8 @@ class DecodeAdmission:
             return 0.0
         wait = behind / self.threads * self.average + queue.latency.predict(1)
         return wait * self._margin.factor
+
+    @property
+    def added_wait(self) -> float:
+        """The seconds by which each request that waits for a thread makes that wait longer."""
+        return self.average / self.threads * self._margin.factor

@@ -128,3 +128,18 @@ def test_each_request_that_ends_before_it_is_submitted_is_recorded_once() -> Non
     assert totals.refused_by_cause == {"late": 1, "closed": 1}
     assert totals.expired_by_stage == {"decode": 2}
     assert totals.cancelled_by_stage == {"decode": 1}
+
+
+def test_each_further_request_makes_the_expected_wait_longer_by_the_added_wait() -> None:
+    """While rows wait: a run of the largest batch, shared by its rows; or the decode thread."""
+    busy = Busy()
+    busy.model.default_queue.latency.observe(4, 2.0)
+    busy.queue_rows(5)
+    before, added = busy.admission.expected_wait(), busy.admission.added_wait()
+    busy.queue_rows(4)
+    assert busy.admission.expected_wait() - before == pytest.approx(4 * added, rel=0.05)
+    busy = Busy()
+    busy.decode_slowly(3)
+    before, added = busy.admission.expected_wait(), busy.admission.added_wait()
+    outcomes(classify(busy.inference, IMAGE, 1))
+    assert busy.admission.expected_wait() - before == pytest.approx(added)
