@@ -1,5 +1,6 @@
 """What one worker answers for all: server/workers/reports.py and worker_reports.py."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from server.workers.reports import POLL_SECONDS
 from server.workers.worker_reports import WorkerGroup, loads_to, worker_handlers
 from tests.fakes.http import Answer, request
 from tests.fakes.server import Log
-from tests.fakes.service import ServiceHarness
+from tests.fakes.service import FakeReactor, ServiceHarness
 from tests.fakes.threads import outcomes
 from tests.fakes.workers import FakeSupervisor
 from tests.images import coloured, encoded
@@ -41,19 +42,20 @@ class TwoWorkers:
     """A server, which is worker 0, its supervisor, and handlers in the place of worker 1."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.group = WorkerGroup(0)
-        self.harness = ServiceHarness(monkeypatch, group=self.group)
         monkeypatch.setattr("server.workers.worker_reports.getpid", lambda: 100)
-        self.supervisor = FakeSupervisor(self.harness.reactor)
+        clock = FakeReactor()
+        self.supervisor = FakeSupervisor(clock)
+        handlers: dict[str, Any] = {}
+        self.channel = self.supervisor.connect(0, 100, handlers)
+        group = WorkerGroup(0, self.channel)
+        self.harness = ServiceHarness(monkeypatch, group=group, reactor=clock)
         service = self.harness.service
+        handlers |= worker_handlers(service.scrapes.json, service.models, lambda: LOAD)
         self.other: dict[str, Any] = {  # Any: handlers of JSON
             "readings": lambda _: orjson.Fragment(to_json(other_readings())),
             "status": lambda _: {"lanes": 2, "expected_wait_ms": 7.5},
             "load": lambda _: loads_to(LOAD),
         }
-        self.group.channel = self.supervisor.connect(
-            0, 100, worker_handlers(service.scrapes.json, service.models, lambda: LOAD)
-        )
         self.other_channel = self.supervisor.connect(1, 101, self.other)
 
     def started(self) -> "TwoWorkers":
@@ -178,7 +180,7 @@ def test_the_status_has_all_workers(workers: TwoWorkers) -> None:
     """In their order; what is not known of a silent one is null."""
     workers.other["status"] = lambda _: Deferred()
     workers.supervisor.connect(1, 99, {"status": lambda _: {"lanes": 2, "expected_wait_ms": None}})
-    workers.supervisor.workers[1].state = "stopping"
+    workers.supervisor.workers[1] = replace(workers.supervisor.workers[1], state="leaving")
     content = workers.get("/status").json()
     assert (content["model"], content["lanes"]) == ("pets/7", 3)
     wait = content["workers"][0]["expected_wait_ms"]
@@ -186,7 +188,7 @@ def test_the_status_has_all_workers(workers: TwoWorkers) -> None:
     assert content["workers"] == [
         {"index": 0, "pid": 100, "state": "ready", "lanes": 1, "expected_wait_ms": wait},
         {"index": 1, "pid": 99, "state": "ready", "lanes": 2, "expected_wait_ms": None},
-        {"index": 1, "pid": 101, "state": "stopping", "lanes": None, "expected_wait_ms": None},
+        {"index": 1, "pid": 101, "state": "leaving", "lanes": None, "expected_wait_ms": None},
     ]
 
 
@@ -197,13 +199,13 @@ def test_the_report_of_the_batcher_is_that_of_one_worker(workers: TwoWorkers) ->
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/status"])
-@pytest.mark.parametrize("connected", [True, False], ids=["silent", "not connected"])
+@pytest.mark.parametrize("lost", [False, True], ids=["silent", "lost"])
 def test_without_its_supervisor_a_worker_does_not_answer_for_all(
-    workers: TwoWorkers, path: str, connected: bool
+    workers: TwoWorkers, path: str, lost: bool
 ) -> None:
     """The values of one worker would look as if counters had begun anew."""
-    if not connected:
-        workers.group.channel = None
+    if lost:
+        workers.channel.connectionLost()
     client = workers.harness.connect()
     client.send(request("GET", path))
     workers.harness.turn()
@@ -226,8 +228,10 @@ def test_a_worker_that_starts_answers_too(monkeypatch: pytest.MonkeyPatch) -> No
     assert status == [{"lanes": None, "expected_wait_ms": None}]
 
 
-def test_the_load_is_that_of_the_workers_that_answer(workers: TwoWorkers) -> None:
+def test_the_load_is_that_of_the_workers_that_are_ready(workers: TwoWorkers) -> None:
     """As one worker that has room for the requests of both."""
+    first = workers.supervisor.workers[0]
+    workers.supervisor.workers.append(replace(first, pid=99, state="leaving"))
     loads = outcomes(Deferred.fromCoroutine(workers.supervisor.reports.loads()))
     workers.settle()
     assert loads == [{"pets": ModelLoad(0.5, 0.125, ("7",))}]

@@ -5,6 +5,7 @@ With several workers this process is their supervisor, or one of them.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.logger import Logger
 
@@ -60,11 +61,14 @@ def _serve(
         bind_to_supervisor(role)
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
+    from server.loads import model_loads  # noqa: PLC0415 - a supervisor does without numpy
     from server.process.signals import end_at_once_on_second_signal, reload_on_hangup  # noqa: PLC0415
     from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
+    from server.workers.worker_reports import WorkerGroup, worker_handlers  # noqa: PLC0415 - as loads
 
     failure = StartFailure(settings, reactor.stop)
     worker = None if role is None else WorkerPorts(role, reactor, MonotonicTime(reactor))
+    group = None if worker is None else WorkerGroup(worker.role.index, worker.channel)
     service = InferenceService(
         settings,
         reactor,
@@ -75,8 +79,11 @@ def _serve(
         write_access=log.write_access,
         ports=worker,
         on_beat=notify_watchdog if worker is None else worker.beat,
+        group=group,
     )
     if worker is not None:
+        loads = partial(model_loads, service.models)
+        worker.handlers |= worker_handlers(service.scrapes.json, service.models, loads)
         service.on_stop.append(worker.give_up)
     try:
         service.privilegedStartService()

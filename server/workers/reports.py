@@ -8,8 +8,9 @@ with 50 models takes it some milliseconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from twisted.internet.defer import Deferred, gatherResults
@@ -34,24 +35,18 @@ POLL_SECONDS = 5.0
 MAX_ANSWER_SECONDS = 1.0
 
 
-class Worker(Protocol):
-    """One process of a worker; all are read only."""
+#: The state of a worker that takes requests.
+READY_STATE = "ready"
 
-    @property
-    def index(self) -> int:
-        """The number of the worker, from 0; a successor has the same."""
 
-    @property
-    def pid(self) -> int:
-        """The process id."""
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One process of a worker."""
 
-    @property
-    def state(self) -> str:
-        """What it does, in one word for users."""
-
-    @property
-    def channel(self) -> Channel:
-        """The connection to it."""
+    index: int  #: the number of the worker, from 0; its successor has the same
+    pid: int
+    state: str  #: what it does, in one word for users
+    channel: Channel
 
 
 class GroupReports:
@@ -138,8 +133,9 @@ class GroupReports:
         ]
 
     async def loads(self) -> dict[str, ModelLoad]:
-        """Return the load of all workers together, by model; without those that do not answer."""
-        found = await self._ask(self._workers(), "load", _loads_from)
+        """Return the load of the ready workers together, by model."""
+        ready = [it for it in self._workers() if it.state == READY_STATE]
+        found = await self._ask(ready, "load", _loads_from)
         return combined_load([it for it in found if it is not None])
 
     async def _ask(

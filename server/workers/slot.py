@@ -111,6 +111,7 @@ class Slot:
         self._must_restart = must_restart
         self._backoff = Backoff()
         self._restart: IDelayedCall | None = None
+        self.restarts = 0  #: of processes that had ended by themselves
         self._replaced: Deferred[bool] | None = None
         self._stopping = False
 
@@ -189,7 +190,11 @@ class Slot:
             delay=delay,
         )
         self._settle(replaced=False)
-        self._restart = self._clock.callLater(delay, self.start)
+        self._restart = self._clock.callLater(delay, self._start_again)
+
+    def _start_again(self) -> None:
+        self.restarts += 1
+        self.start()
 
     async def replace(self) -> bool:
         """

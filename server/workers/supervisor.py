@@ -21,6 +21,7 @@ from server.process.systemd import notify, notify_watchdog
 from server.settings.table import Settings
 from server.withdrawal import withdraw_in_time
 from server.workers.channel import Channel, Handler
+from server.workers.reports import GroupReports, Worker
 from server.workers.slot import Slot, Spawn, Stage
 from server.workers.socket_plan import plan_sockets
 from server.workers.sockets import ListeningSockets
@@ -66,7 +67,14 @@ class Supervisor(Service):
         self._clock = clock
         self._spawn = spawn
         self._fail = fail
-        self._handlers = handlers or {}
+        #: Of all workers together.
+        self.reports = GroupReports(
+            self.workers,
+            clock,
+            configured=settings.workers,
+            restarts=lambda: sum(slot.restarts for slot in self._slots),
+        )
+        self._handlers = {**self.reports.handlers(), **(handlers or {})}
         self._report_ready = on_ready
         self._withdraw = withdraw
         self._sockets: ListeningSockets | None = None
@@ -98,6 +106,15 @@ class Supervisor(Service):
         runs = [slot.serving for slot in self._slots]
         return [it.process.channel for it in runs if it is not None and it.process is not None]
 
+    def workers(self) -> list[Worker]:
+        """Return all processes that have not ended."""
+        return [
+            Worker(slot.index, run.process.pid, run.stage.value, run.process.channel)
+            for slot in self._slots
+            for run in slot.runs
+            if run.process is not None
+        ]
+
     def privilegedStartService(self) -> None:
         """Bind all addresses; raises `StartError` if one cannot be bound."""
         plans = plan_sockets(self.settings.endpoints, self.settings.admin_listen)
@@ -121,6 +138,7 @@ class Supervisor(Service):
         """Start worker 0."""
         super().startService()
         self._seconds.start(1, now=False)
+        self.reports.start()
         notify("STATUS=worker 0 starts")
         self._slots[0].start(accepts_at_once=True)
 
@@ -197,6 +215,7 @@ class Supervisor(Service):
         if self._sockets is not None:
             # The last worker that closes its own descriptor closes the socket.
             self._sockets.close()
+        self.reports.stop()
         for ending in [ensureDeferred(slot.stop()) for slot in self._slots]:
             await ending
         if self._sockets is not None:

@@ -10,7 +10,7 @@ from os import getpid
 from typing import Any
 
 import orjson
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -32,10 +32,10 @@ class SupervisorSilent(RequestError):
 class WorkerGroup:
     """The workers of a server, as the one with this *index* sees them."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, channel: Channel) -> None:
+        """*channel* is the connection to the supervisor."""
         self.index = index
-        #: The connection to the supervisor; None until there is one.
-        self.channel: Channel | None = None
+        self._channel = channel
 
     def readings(self) -> Deferred[Any]:  # Any: JSON
         """Return a Deferred of the readings of all workers; fails with `SupervisorSilent`."""
@@ -46,12 +46,7 @@ class WorkerGroup:
         return self._ask("status")
 
     def _ask(self, name: str) -> Deferred[Any]:
-        return self._call(name).addErrback(_silent)
-
-    def _call(self, name: str, argument: object = None) -> Deferred[Any]:
-        if self.channel is None:
-            return fail(ChannelError(f"{name}: there is no connection yet"))
-        return self.channel.call(name, argument)
+        return self._channel.call(name).addErrback(_silent)
 
     async def leave(self, readings: Callable[[], Deferred[bytes]]) -> None:
         """
@@ -61,7 +56,8 @@ class WorkerGroup:
         """
         try:
             content = orjson.Fragment(await readings())
-            await self._call("last_readings", {"pid": getpid(), "readings": content})
+            argument = {"pid": getpid(), "readings": content}
+            await self._channel.call("last_readings", argument)
         except CancelledError:
             raise
         except Exception:  # noqa: BLE001 - a stop must not fail because of its counts

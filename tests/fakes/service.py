@@ -111,8 +111,9 @@ class ServiceHarness:
         lanes: int = 1,
         withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
         group: WorkerGroup | None = None,
+        reactor: FakeReactor | None = None,
     ) -> None:
-        self.reactor = FakeReactor()
+        self.reactor = reactor or FakeReactor()
         self.pool = ManualThreads()
         self.threads = SteppedThreads()
         self.runner = FakeRunner(SIGNATURE, spend=self._spend)

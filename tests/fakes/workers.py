@@ -1,13 +1,12 @@
 """Workers and their supervisor in one process, with the real ends of their channels."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from server.workers.channel import Channel, Handler
-from server.workers.reports import GroupReports
+from server.workers.reports import READY_STATE, GroupReports, Worker
 
 
 class Pair:
@@ -42,22 +41,12 @@ class Pair:
         return any_moved
 
 
-@dataclass
-class FakeWorker:
-    """A process of a worker."""
-
-    index: int
-    pid: int
-    channel: Channel
-    state: str = "ready"
-
-
 class FakeSupervisor:
     """Supervises the workers that the test connects; they end when it removes them."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.workers: list[FakeWorker] = []
+        self.workers: list[Worker] = []
         self._pairs: list[Pair] = []
         self.restarts = 0
         self.reports = GroupReports(
@@ -68,7 +57,7 @@ class FakeSupervisor:
         """Add a worker that answers by *handlers*; return its end of the channel."""
         pair = Pair(self.reports.handlers(), handlers, self._clock)
         self._pairs.append(pair)
-        self.workers.append(FakeWorker(index, pid, pair.left))
+        self.workers.append(Worker(index, pid, READY_STATE, pair.left))
         return pair.right
 
     def exchange(self) -> bool:
