@@ -82,7 +82,8 @@ class GroupReports:
 
     def start(self) -> None:
         """Begin to ask the workers every `POLL_SECONDS`."""
-        self._poll.start(POLL_SECONDS, now=False)
+        polling = self._poll.start(POLL_SECONDS, now=False)
+        polling.addErrback(lambda it: _log.failure("the workers are not asked any more", it))
 
     def stop(self) -> None:
         """Ask no more; a second call does nothing."""
