@@ -43,7 +43,13 @@ def write_model(folder: Path) -> None:
 def supervising(folder: Path, *options: str, workers: int = 2) -> Iterator[Server]:
     """Start *workers* workers of the model in *folder*; wait until all are ready."""
     write_model(folder)
-    given = ("--port=0", "--model=model.npz", "--default-timeout=none", "--access-log", *options)
+    given = (
+        "--listen=tcp:0:interface=127.0.0.1",
+        "--model=model.npz",
+        "--default-timeout=none",
+        "--access-log",
+        *options,
+    )
     with started(
         *given, f"--workers={workers}", cache_home=folder, folder=folder, command=NUMPY_SERVER
     ) as server:

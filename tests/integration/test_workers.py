@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+from contextlib import closing
+from http.client import HTTPResponse
 from pathlib import Path
 from time import monotonic
 
@@ -27,14 +29,26 @@ def wait_for_line(server: Server, line: str, count: int = 1) -> None:
     server.wait_for(lambda: server.log.count(line) >= count, line)
 
 
+def readiness_at(path: Path) -> int:
+    """Return the status of `GET /readyz` at the Unix socket *path*, of mode 600."""
+    assert path.stat().st_mode & 0o777 == 0o600
+    with closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.connect(str(path))
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: ferry\r\n\r\n")
+        with closing(HTTPResponse(connection)) as response:
+            response.begin()
+            return response.status
+
+
 def test_workers_share_a_port_and_are_replaced_without_a_failed_request(tmp_path: Path) -> None:
     """
     Each worker gets requests.  After each of two SIGUSR2 all processes are new; SIGHUP changes
     none.
 
-    At the end, SIGTERM under load: every request that was accepted is answered, exit code 0.
+    A Unix socket, which all workers share, keeps its path and mode until the end.  Then SIGTERM
+    under load: every request that was accepted is answered, exit code 0.
     """
-    with supervising(tmp_path) as server:
+    with supervising(tmp_path, "--listen=unix:ferry.sock:mode=600") as server:
         load = Load(server.port)
         pids = worker_pids(server.pid)
         for rolls in (1, 2):
@@ -45,6 +59,7 @@ def test_workers_share_a_port_and_are_replaced_without_a_failed_request(tmp_path
             wait_for_line(server, "all workers are replaced", rolls)
             load.wait_for_answers(3)
             assert load.failures == []
+            assert readiness_at(tmp_path / "ferry.sock") == 200
             before, pids = pids, worker_pids(server.pid)
             assert len(pids) == 2
             assert not {*before} & {*pids}
@@ -61,6 +76,7 @@ def test_workers_share_a_port_and_are_replaced_without_a_failed_request(tmp_path
         assert server.exit_code() == 0
         load.stop()
         assert [failure for failure in load.failures if failure.written < signalled] == []
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("ferry.sock")] == []
     assert server.log.count("stopped; every accepted request was answered") == 6
     assert "Traceback" not in server.log
 
