@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred
 
 from server.workers.channel import ChannelError
 from tests.fakes.threads import outcomes
-from tests.fakes.workers import Pair
+from tests.fakes.worker_group import Pair
 
 
 def test_calls_go_in_both_directions() -> None:

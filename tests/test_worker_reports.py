@@ -17,7 +17,7 @@ from tests.fakes.http import Answer, request
 from tests.fakes.server import Log
 from tests.fakes.service import FakeReactor, ServiceHarness
 from tests.fakes.threads import outcomes
-from tests.fakes.workers import FakeSupervisor
+from tests.fakes.worker_group import FakeSupervisor
 from tests.images import coloured, encoded
 
 pytestmark = pytest.mark.usefixtures("log", "surroundings")

@@ -92,7 +92,7 @@ def _serve(
         return FAILED
     log.start(reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
-    end_at_once_on_second_signal(service, reactor)
+    end_at_once_on_second_signal(service, reactor, announces=role is None)
     reload_on_hangup(service.reload, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()

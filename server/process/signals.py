@@ -31,13 +31,17 @@ class Stoppable(Protocol):
 
 
 def end_at_once_on_second_signal(
-    service: Stoppable, reactor: Any, *, clean_up: Callable[[], object] = lambda: None
+    service: Stoppable,
+    reactor: Any,
+    *,
+    clean_up: Callable[[], object] = lambda: None,
+    announces: bool = True,
 ) -> None:
     """
     Make SIGTERM and SIGINT abort *service* once it stops; the reactor handles the first signal.
 
     When the stop begins, a log line states what a second signal does, because the process may
-    first have to wait for the start or for a request to end.
+    first have to wait for the start or for a request to end; with *announces* False there is none.
 
     After the second signal, when the reactor has stopped, *clean_up* is called and the process ends
     with exit code `DROPPED`.  It does not wait for threads, because a run may still block one.
@@ -60,7 +64,7 @@ def end_at_once_on_second_signal(
     def stops() -> None:
         signal.signal(signal.SIGTERM, abort_soon)
         signal.signal(signal.SIGINT, abort_soon)
-        if not service.start_has_failed:
+        if announces and not service.start_has_failed:
             _log.info(
                 "stopping; a second signal (Ctrl-C) stops the server at once and drops requests"
             )

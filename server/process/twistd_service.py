@@ -99,7 +99,7 @@ class TwistdService(Service):
         """Called with the application, before twistd begins its log: set its observer."""
         log = self.process.log
         if log is not None and isinstance(parent, Componentized):
-            parent.setComponent(ILogObserver, log.observer)  # type: ignore[no-untyped-call]  # Twisted's
+            parent.setComponent(ILogObserver, log.observer)
         super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:

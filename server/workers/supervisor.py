@@ -178,6 +178,7 @@ class Supervisor(Service):
         if self._rolling or self._stopping is not None or not self._was_ready:
             _log.warn("the workers are not replaced: they are starting, stopping or being replaced")
             return
+        _log.info("the workers are replaced, one by one")
         self._rolling = True
         rolling = ensureDeferred(self._roll())
         rolling.addErrback(lambda failure: _log.failure("the workers were not replaced", failure))

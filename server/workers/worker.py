@@ -36,11 +36,14 @@ def bind_to_supervisor(role: WorkerRole) -> None:
     """
     End this process together with its supervisor; use a share of the cores from now on.
 
+    SIGUSR2 is ignored: it is meant for the supervisor.
+
     Call once, before the reactor runs and before the cores are counted.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != role.parent:  # it has ended before
         sys.exit(_ORPHANED)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     share_cores(role.workers)
 
 

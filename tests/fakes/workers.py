@@ -1,65 +1,166 @@
-"""Workers and their supervisor in one process, with the real ends of their channels."""
+"""A supervisor whose processes, sockets and time the test controls."""
 
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Iterable, Mapping
 
+import pytest
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 
-from server.workers.channel import Channel, Handler
-from server.workers.reports import READY_STATE, GroupReports, Worker
+from server.settings.table import Settings
+from server.workers.channel import Channel, ChannelError, Handler
+from server.workers.slot import Process
+from server.workers.socket_plan import PlannedSocket
+from server.workers.supervisor import Supervisor
 
 
-class Pair:
-    """Two ends of a connection, whose bytes `exchange` carries over."""
+class FakeChannel(Channel):
+    """A connection that notes the calls but those for reports; `fails` decides their outcome."""
+
+    def __init__(self, clock: Clock, note: Callable[[str], object]) -> None:
+        super().__init__({}, clock)
+        self.fails = False
+        self._note = note
+
+    def call(self, name: str, argument: object = None, *, timeout: float = 5.0) -> Deferred[object]:
+        """Note the call, or fail if it asks for a report."""
+        if name == "readings":
+            return fail(ChannelError(f"{name}: no answer"))
+        self._note(name)
+        if self.fails:
+            raise ChannelError(f"{name}: no answer")
+        return succeed(None)
+
+
+class FakeProcess:
+    """A process that ends when the test says so."""
 
     def __init__(
         self,
-        left: Mapping[str, Handler],
-        right: Mapping[str, Handler],
-        clock: Clock | None = None,
+        name: str,
+        harness: "SupervisorHarness",
+        handlers: Mapping[str, Handler],
+        on_ended: Callable[[int], object],
     ) -> None:
-        self.clock = clock or Clock()
-        self.lost: list[str] = []
-        self.left = Channel(left, self.clock, lambda: self.lost.append("left"))
-        self.right = Channel(right, self.clock, lambda: self.lost.append("right"))
-        self.wires = (StringTransport(), StringTransport())
-        self.left.makeConnection(self.wires[0])  # type: ignore[no-untyped-call]  # Twisted's
-        self.right.makeConnection(self.wires[1])  # type: ignore[no-untyped-call]  # the same
+        self.pid = len(harness.started)
+        self.name = name
+        self.channel: Channel = FakeChannel(harness.clock, lambda it: harness.note(name, it))
+        self.call = {it: handlers[it] for it in handlers}
+        self.end = on_ended
+        self._note = harness.note
 
-    def exchange(self, piece: int = 3) -> bool:
-        """Carry bytes in pieces of *piece* until there are none; return whether there were any."""
-        any_moved, moved = False, True
-        while moved:
-            moved = False
-            for wire, other in zip(self.wires, (self.right, self.left), strict=True):
-                data = wire.value()
-                wire.clear()
-                for start in range(0, len(data), piece):
-                    other.dataReceived(data[start : start + piece])  # type: ignore[no-untyped-call]  # the same
-                moved = moved or bool(data)
-            any_moved = any_moved or moved
-        return any_moved
+    def signal(self, number: signal.Signals) -> None:
+        """Note the signal."""
+        self._note(self.name, number.name)
+
+    def ready(self) -> None:
+        """The process reports that it is ready."""
+        self.call["ready"](None)
+
+    def beat(self, is_well: bool = True) -> None:
+        """The process reports that it runs."""
+        self.call["beat"](is_well)
 
 
-class FakeSupervisor:
-    """Supervises the workers that the test connects; they end when it removes them."""
+class FakeSockets:
+    """Sockets that note what happens to them."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.workers: list[Worker] = []
-        self._pairs: list[Pair] = []
-        self.restarts = 0
-        self.reports = GroupReports(
-            lambda: list(self.workers), clock, configured=2, restarts=lambda: self.restarts
+    def __init__(self, harness: "SupervisorHarness") -> None:
+        self._note = harness.note
+
+    def __call__(self, plans: Iterable[PlannedSocket], workers: int) -> "FakeSockets":
+        """Take the place of the class."""
+        return self
+
+    def addresses(self) -> list[IAddress]:
+        """Return none."""
+        return []
+
+    def open(self, worker: int) -> None:
+        """Note it."""
+        self._note(str(worker), "open")
+
+    def shut(self, worker: int) -> None:
+        """Note it."""
+        self._note(str(worker), "shut")
+
+    def close(self) -> None:
+        """Note it."""
+        self._note("all", "close")
+
+    def remove_paths(self) -> None:
+        """Note it."""
+        self._note("all", "remove paths")
+
+
+class SupervisorHarness:
+    """A supervisor of *workers* workers; `events` has what it did since it was last cleared."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        workers: int = 2,
+        withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
+    ) -> None:
+        self.clock = Clock()
+        self.events: list[str] = []
+        #: The processes so far, by the number of the worker and that of the process: 0a, 0b.
+        self.started: dict[str, FakeProcess] = {}
+        self.notified: list[str] = []
+        self.failures: list[str] = []
+        self.readiness: list[str] = []
+        monkeypatch.setattr("server.workers.supervisor.ListeningSockets", FakeSockets(self))
+        monkeypatch.setattr("server.workers.supervisor.notify", self.notified.append)
+        monkeypatch.setattr("server.process.systemd.notify", self.notified.append)
+        self.supervisor = Supervisor(
+            Settings(workers=workers),
+            self.clock,
+            lambda _: self._spawn,
+            fail=self.failures.append,
+            on_ready=lambda: self.readiness.append("ready"),
+            withdraw=withdraw,
         )
 
-    def connect(self, index: int, pid: int, handlers: Mapping[str, Handler]) -> Channel:
-        """Add a worker that answers by *handlers*; return its end of the channel."""
-        pair = Pair(self.reports.handlers(), handlers, self._clock)
-        self._pairs.append(pair)
-        self.workers.append(Worker(index, pid, READY_STATE, pair.left))
-        return pair.right
+    def note(self, name: str, what: str) -> None:
+        """Note an event."""
+        self.events.append(f"{name} {what}")
 
-    def exchange(self) -> bool:
-        """Carry all messages; return whether there were any."""
-        return sum(pair.exchange(1 << 16) for pair in self._pairs) > 0
+    def _spawn(
+        self,
+        index: int,
+        *,
+        accepts_at_once: bool,
+        handlers: Mapping[str, Handler],
+        on_ended: Callable[[int], object],
+    ) -> Process:
+        count = sum(name[0] == str(index) for name in self.started)
+        name = f"{index}{'abcdefgh'[count]}"
+        self.note(name, "start, accepts at once" if accepts_at_once else "start")
+        self.started[name] = FakeProcess(name, self, handlers, on_ended)
+        return self.started[name]
+
+    def start(self) -> None:
+        """Start the supervisor."""
+        self.supervisor.privilegedStartService()
+        self.supervisor.startService()
+
+    def ready(self) -> "SupervisorHarness":
+        """Start, and let each worker become ready."""
+        self.start()
+        for index in range(self.supervisor.settings.workers):
+            self.started[f"{index}a"].ready()
+        self.events.clear()
+        return self
+
+    def wait(self, seconds: int, beats: Iterable[str] = ()) -> None:
+        """Let *seconds* pass; the processes *beats* report that they run in each of them."""
+        for _ in range(seconds):
+            for name in beats:
+                self.started[name].beat()
+            self.clock.advance(1)
+
+    def happened(self) -> list[str]:
+        """Return the events since the last call."""
+        events, self.events = self.events, []
+        return events
