@@ -3,6 +3,8 @@
 import pytest
 from twisted.internet.defer import Deferred
 
+from server.metrics.declared import WORKER_RESTARTS
+from server.metrics.readings import Readings
 from tests.fakes.server import Log
 from tests.fakes.threads import outcomes
 from tests.fakes.workers import SupervisorHarness
@@ -178,3 +180,33 @@ def test_a_worker_that_drops_requests_at_the_stop_is_reported(
         "worker 0 has ended with exit code 1",
         "worker 1 was ended by SIGKILL",
     ]
+
+
+def test_the_reports_are_of_all_processes_that_have_not_ended(
+    harness: SupervisorHarness, log: Log
+) -> None:
+    """Also of those that have or are a successor; a restart after a crash is counted, no other."""
+
+    def states() -> list[tuple[int, str]]:
+        return [(it.index, it.state) for it in harness.supervisor.workers()]
+
+    def restarts() -> float:
+        fired = outcomes(harness.supervisor.reports.collect())
+        (total,) = fired
+        assert isinstance(total, Readings)
+        return total.numbers[WORKER_RESTARTS][()]
+
+    harness.ready()
+    harness.supervisor.roll()
+    assert states() == [(0, "ready"), (0, "starting"), (1, "ready")]
+    harness.started["0b"].ready()
+    assert states() == [(0, "leaving"), (0, "ready"), (1, "ready")]
+    harness.started["0a"].end(0)
+    assert states() == [(0, "ready"), (1, "ready"), (1, "starting")]
+    assert restarts() == 0
+    harness.started["0b"].end(-9)
+    assert restarts() == 0
+    harness.clock.advance(1)
+    assert states() == [(0, "starting"), (1, "ready"), (1, "starting")]
+    assert restarts() == 1
+    assert log.flush_errors() == ["worker 0 was ended by SIGKILL; it is started again in 1 s"]
