@@ -9,8 +9,9 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from batcher.stats import State as Batching
 from server.lifecycle import State
-from server.service import IDLE_GRACE_SECONDS, MAX_WITHDRAW_SECONDS
+from server.service import IDLE_GRACE_SECONDS
 from server.settings.table import Settings
+from server.withdrawal import MAX_WITHDRAW_SECONDS
 from tests.fakes.http import Client, request
 from tests.fakes.server import Log
 from tests.fakes.service import BacklogPort, ServiceHarness
