@@ -23,6 +23,9 @@ from server.workers.restarts import Backoff
 #: some, while it loads a model.
 MAX_SILENCE_SECONDS = 60
 
+#: After `Slot.abort`, the processes have this long to end by themselves.
+ABORT_SECONDS = 5.0
+
 _log = Logger()
 
 
@@ -131,16 +134,21 @@ class Slot:
             run.process = self._spawn(
                 self.index,
                 accepts_at_once=accepts_at_once,
-                handlers={**self._handlers, "ready": lambda _: self._ready(run), "beat": beat},
+                handlers={
+                    **self._handlers,
+                    "ready": lambda _: self._ready(run),
+                    "beat": beat,
+                    "closed": lambda _: self._closed(run),
+                },
                 on_ended=lambda code: self._ended(run, end_in_words(code), well=code == 0),
             )
         except OSError as error:
             self._ended(run, f"could not be started: {error.strerror}", well=True)
 
-    def _ready(self, run: Run) -> None:
-        """Called when the model of a process is loaded: it accepts connections next."""
+    def _ready(self, run: Run) -> bool:
+        """Called when the model of a process is loaded; return whether to accept connections."""
         if self._stopping:
-            return
+            return False
         self._sockets.open(self.index)
         run.ready_since = self._clock.seconds()
         old, run.stage = self.serving, Stage.READY
@@ -148,6 +156,12 @@ class Slot:
             old.stage = Stage.LEAVING
         self._settle(replaced=True)
         self._on_ready()
+        return True
+
+    def _closed(self, run: Run) -> None:
+        """Called when a process accepts no more connections: it stops."""
+        if run.stage is Stage.READY and not self._stopping:  # after a signal to this process alone
+            self._sockets.shut(self.index)
 
     def _settle(self, *, replaced: bool) -> None:
         """Report the outcome of `replace`, if it is under way."""
@@ -230,6 +244,13 @@ class Slot:
         for run in self.runs:
             if run.process is not None:
                 run.process.signal(number)
+
+    def abort(self) -> None:
+        """Let all processes drop their requests; kill those that do not end soon."""
+        for run in self.runs:
+            if run.process is not None:
+                run.process.channel.call("abort").addErrback(lambda _: None)  # it is killed
+        self._clock.callLater(ABORT_SECONDS, self.signal, signal.SIGKILL)
 
     async def stop(self) -> None:
         """Send SIGTERM to all processes; return when they have ended."""

@@ -25,9 +25,6 @@ from server.workers.slot import Slot, Spawn, Stage
 from server.workers.socket_plan import plan_sockets
 from server.workers.sockets import ListeningSockets
 
-#: After a second signal, the workers have this long to end by themselves.
-ABORT_SECONDS = 5.0
-
 #: A worker that is ready and has not reported for longer counts as not alive, for systemd.
 MAX_BEAT_SECONDS = 5
 
@@ -214,5 +211,4 @@ class Supervisor(Service):
         if self._withdrawing is not None:
             self._withdrawing.cancel()
         for slot in self._slots:
-            slot.signal(signal.SIGTERM)
-            self._clock.callLater(ABORT_SECONDS, slot.signal, signal.SIGKILL)
+            slot.abort()
