@@ -104,7 +104,7 @@ class Slot:
         """
         self.index = index
         self.runs: list[Run] = []
-        #: Whether each process has ended with 0 after a signal to stop, or before it was ready.
+        #: Whether each process that was ready has ended with 0 after `stop`.
         self.ended_well = True
         self._spawn = spawn
         self._sockets = sockets
@@ -172,13 +172,11 @@ class Slot:
     def _ended(self, run: Run, reason: str, *, well: bool) -> None:
         stage, run.stage = run.stage, Stage.ENDED
         self.runs.remove(run)
-        if not well and (
-            stage is Stage.LEAVING or (self._stopping and run.ready_since is not None)
-        ):
-            self.ended_well = False
-            _log.error("worker {index} {reason}", index=self.index, reason=reason)
         if not self._stopping and stage is not Stage.LEAVING:
             self._failed(run, reason)
+        elif not well and run.ready_since is not None:
+            self.ended_well = self.ended_well and not self._stopping
+            _log.error("worker {index} {reason}", index=self.index, reason=reason)
         run.ended.callback(None)
 
     def _failed(self, run: Run, reason: str) -> None:

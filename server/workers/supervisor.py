@@ -78,7 +78,7 @@ class Supervisor(Service):
 
     @property
     def ended_well(self) -> bool:
-        """Whether, so far, no worker that was to end has dropped a request."""
+        """Whether no worker has dropped a request at the stop."""
         return all(slot.ended_well for slot in self._slots)
 
     def ports(self) -> list[IAddress]:
@@ -165,6 +165,8 @@ class Supervisor(Service):
     async def _roll(self) -> None:
         try:
             for slot in self._slots:
+                if self._stopping is not None:
+                    return
                 if slot.serving is None:
                     _log.info("worker {index} is being started already", index=slot.index)
                 elif not await slot.replace():
