@@ -16,6 +16,7 @@ from server.lifecycle import State
 from server.process.tap import Options, makeService
 from server.service import InferenceService
 from server.settings.table import Settings
+from server.workers.supervisor import Supervisor
 from tests.fakes.server import Log
 from tests.fakes.service import FakeReactor
 from twisted import internet
@@ -58,7 +59,7 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> StringIO:
     return stream
 
 
-def made(*arguments: str, **twistd: object) -> InferenceService:
+def any_made(*arguments: str, **twistd: object) -> IService:
     """Return the service for these *arguments* and the options *twistd* of twistd itself."""
     options = Options({})
     options.parent = usage.Options()
@@ -66,6 +67,12 @@ def made(*arguments: str, **twistd: object) -> InferenceService:
     options.parseOptions(arguments)
     service = makeService(options)
     assert IService.providedBy(service)
+    return service
+
+
+def made(*arguments: str, **twistd: object) -> InferenceService:
+    """Return the server of one process for these *arguments*; see `any_made`."""
+    service = any_made(*arguments, **twistd)
     assert isinstance(service, InferenceService)
     return service
 
@@ -82,6 +89,14 @@ def test_a_new_service_has_done_nothing(
     assert (reactor.readers, reactor.writers) == (set(), set())
     assert service.settings == Settings(port=8080, drain_delay=2.0)
     assert service.lifecycle.state is State.STARTING
+
+
+def test_several_workers_have_a_supervisor(reactor: FakeReactor) -> None:
+    """It has done nothing yet either."""
+    service = any_made("--port", "8080", "--workers", "3")
+    assert isinstance(service, Supervisor)
+    assert service.settings == Settings(port=8080, workers=3)
+    assert (service.ports(), reactor.getDelayedCalls(), reactor.triggers) == ([], [], {})
 
 
 @pytest.mark.parametrize("nodaemon", [True, False])
