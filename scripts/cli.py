@@ -13,6 +13,7 @@ import click
 
 from scripts.classify import classify
 from scripts.doctor import doctor
+from scripts.haproxy_config import haproxy_config
 from scripts.inspect_model import inspect_model
 from scripts.loadtest import loadtest
 from scripts.models import models
@@ -81,6 +82,7 @@ def serve(command_line: CommandLine, check_config: bool) -> None:
 
 main.add_command(classify)
 main.add_command(doctor)
+main.add_command(haproxy_config)
 main.add_command(inspect_model)
 main.add_command(loadtest)
 main.add_command(models)

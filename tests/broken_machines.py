@@ -394,6 +394,14 @@ BROKEN = {
         lambda it: setattr(it, "settings", Settings(listen=(f"unix:{it.python}",))),
         "listen", "there is a file that is no socket", "choose another path with --listen",
     ),
+    "registry away": Broken(
+        both(
+            settings(announce="registry://a:1,[::1]:2"),
+            lambda it: it.reachable.add(("a", 1)),
+        ),
+        "announce", r"^1 of 2 hosts cannot be reached: \[::1\]:2: Connection refused$",
+        "start the registry, or correct --announce", Level.WARNING,
+    ),
     "wrong address": Broken(
         settings(listen=("tpc:80",)), "listen", "unknown kind 'tpc'", "correct --listen",
     ),

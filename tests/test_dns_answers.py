@@ -1,7 +1,6 @@
 """The zone of the workers, as messages: server/registry/dns_zone.py and dns_answers.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -14,9 +13,8 @@ from server.discovery.members import Members
 from server.discovery.worker_record import ModelLoad, WorkerRecord
 from server.registry.dns_answers import answer
 from server.registry.dns_zone import WorkerZone
+from tests.fakes.dns import ALL, ZONE, Workers, fleet, question
 
-ZONE = "tf.test"
-ALL = "_tensorferry._tcp.tf.test"
 LOADS = {"resnet.V2": ModelLoad()}
 WORKERS = [
     WorkerRecord("a", "192.0.2.7", 8000, LOADS),
@@ -26,30 +24,6 @@ WORKERS = [
     WorkerRecord("e", "192.0.2.9", 8000, {}),  # it has lost its models
     WorkerRecord("f", "a..b", 8000),  # no name of a host
 ]
-
-
-@dataclass(slots=True)
-class Workers:
-    """The workers of one source."""
-
-    listed: Sequence[WorkerRecord] = ()
-    sources: list[Members] = field(default_factory=list)
-
-    def workers(self) -> Sequence[WorkerRecord]:
-        """Return the workers."""
-        return self.listed
-
-
-def question(
-    name: str, kind: int = dns.SRV, *, edns: int | None = None, opt: int = 1, version: int = 0
-) -> bytes:
-    """Return a message that asks for *name*; *edns* is the size of the answers over UDP."""
-    message = dns.Message(id=7, recDes=1)
-    message.addQuery(name, kind)
-    if edns is not None:
-        option = dns.RRHeader(b"", dns.OPT, cls=edns, ttl=version << 16)
-        message.additional = [option] * opt
-    return message.toStr()
 
 
 def answered(
@@ -83,9 +57,9 @@ def _value(record: dns.RRHeader) -> str:
             return str(ip_address(payload.address))
 
 
-SRV_A = "2 SRV 0 100 8000 ip-192-0-2-7.tf.test"
-SRV_B = "2 SRV 0 100 8001 ip-192-0-2-7.tf.test"
-SRV_C = "2 SRV 0 100 8000 ip-2001-db8--1.tf.test"
+SRV_A = "2 SRV 0 100 8000 ip-192-0-2-7-8000.tf.test"
+SRV_B = "2 SRV 0 100 8001 ip-192-0-2-7-8001.tf.test"
+SRV_C = "2 SRV 0 100 8000 ip-2001-db8--1-8000.tf.test"
 SRV_D = "2 SRV 0 100 8000 host.example"
 MODEL = "_resnet.v2._tensorferry._tcp.tf.test"
 SOA = "tf.test 2 SOA ns.tf.test 2"
@@ -96,8 +70,8 @@ ANSWERS = {
     ],
     (MODEL, dns.SRV): [f"{MODEL} {it}" for it in (SRV_A, SRV_D)],
     (f"__x.{ALL}", dns.SRV): [f"__x.{ALL} {it}" for it in (SRV_B, SRV_D)],
-    ("ip-192-0-2-7.tf.test", dns.A): ["ip-192-0-2-7.tf.test 2 A 192.0.2.7"],
-    ("IP-2001-db8--1.tf.test", dns.AAAA): ["IP-2001-db8--1.tf.test 2 AAAA 2001:db8::1"],
+    ("ip-192-0-2-7-8000.tf.test", dns.A): ["ip-192-0-2-7-8000.tf.test 2 A 192.0.2.7"],
+    ("IP-2001-db8--1-8000.tf.test", dns.AAAA): ["IP-2001-db8--1-8000.tf.test 2 AAAA 2001:db8::1"],
     ("tf.test", dns.NS): ["tf.test 2 NS ns.tf.test"],
     ("tf.test", dns.SOA): [SOA],
     ("tf.test", dns.ALL_RECORDS): ["tf.test 2 NS ns.tf.test", SOA],
@@ -114,11 +88,12 @@ def test_a_name_of_the_zone_has_these_records(asked: tuple[str, int], records: l
 
 
 def test_the_addresses_of_the_hosts_are_added() -> None:
-    """Once for each host."""
+    """Each worker has a name of its own, also beside others on its host."""
     message = answered(question(ALL))
     assert texts(message.additional) == [
-        "ip-192-0-2-7.tf.test 2 A 192.0.2.7",
-        "ip-2001-db8--1.tf.test 2 AAAA 2001:db8::1",
+        "ip-192-0-2-7-8000.tf.test 2 A 192.0.2.7",
+        "ip-192-0-2-7-8001.tf.test 2 A 192.0.2.7",
+        "ip-2001-db8--1-8000.tf.test 2 AAAA 2001:db8::1",
     ]
 
 
@@ -126,10 +101,10 @@ EMPTY = {
     (ALL, dns.A): dns.OK,
     ("_tcp.tf.test", dns.SRV): dns.OK,
     (f"v2.{ALL}", dns.SRV): dns.OK,  # a part of a model's name, for resolvers that ask step by step
-    ("ip-192-0-2-7.tf.test", dns.AAAA): dns.OK,
+    ("ip-192-0-2-7-8000.tf.test", dns.AAAA): dns.OK,
     ("tf.test", dns.A): dns.OK,
     ("ns.tf.test", dns.AAAA): dns.OK,
-    ("ip-192-0-2-8.tf.test", dns.A): dns.ENAME,
+    ("ip-192-0-2-7-8002.tf.test", dns.A): dns.ENAME,
     ("_http._tcp.tf.test", dns.SRV): dns.ENAME,
     ("other.tf.test", dns.A): dns.ENAME,
 }
@@ -207,11 +182,6 @@ def test_any_bytes_are_an_answer_or_none() -> None:
             data[random.randrange(len(data))] = random.randrange(256)
         reply = answer(zone, bytes(data[: random.randrange(12, len(data) + 1)]), over_tcp=True)
         assert reply is None or reply[:2] == data[:2]
-
-
-def fleet(size: int) -> list[WorkerRecord]:
-    """Return workers on as many hosts."""
-    return [WorkerRecord(f"w{n}", f"198.51.{n // 250}.{n % 250}", 8000) for n in range(size)]
 
 
 @pytest.mark.parametrize(

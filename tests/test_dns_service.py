@@ -18,7 +18,7 @@ from server.registry.dns_service import (
     dns_service,
 )
 from server.registry.dns_zone import WorkerZone
-from tests.test_dns_answers import ALL, ZONE, Workers, fleet, question
+from tests.fakes.dns import ALL, ZONE, Workers, fleet, question
 
 
 class Connection(StringTransport):

@@ -213,7 +213,7 @@ def test_the_command_prints_json(fake: FakeMachine, monkeypatch: pytest.MonkeyPa
     assert wrong.keys() == {"check", "level", "found", "remedy"}
     assert (wrong["check"], wrong["level"]) == ("settings", "fault")
     assert wrong["found"].startswith("--lanes: expected auto or a whole number of at least 1")
-    needed = {"listen", "model"}  # these need settings
+    needed = {"listen", "announce", "model"}  # these need settings
     assert [it["check"] for it in found] == [it.name for it in CHECKS if it.name not in needed]
 
 

@@ -16,6 +16,7 @@ from server.doctor import (
     nvidia,
     packages,
     processor,
+    registries,
     storage,
     tensorflow_import,
 )
@@ -131,6 +132,14 @@ def _listen(subject: Subject) -> list[Finding]:
     ]
 
 
+def _announce(subject: Subject) -> list[Finding]:
+    if subject.settings is None:
+        return []
+    announce = subject.settings.announce
+    facts = None if announce is None else registries.read_registry(subject.machine, announce)
+    return [registries.check_registry(facts)]
+
+
 def _import(subject: Subject) -> list[Finding]:
     # Another module in the place of a package is the cause, whatever the import raises.
     return [] if subject.packages.shadows else [tensorflow_import.check_import(subject.imported)]
@@ -215,6 +224,12 @@ CHECKS = (
         addresses.LISTEN,
         "each address is free and permitted; otherwise, which process has it",
         _listen,
+    ),
+    Check(
+        registries.ANNOUNCE,
+        "each host of the registry of `--announce` accepts connections",
+        _announce,
+        quick=False,  # a start does not need it
     ),
     Check(
         model_files.MODEL,

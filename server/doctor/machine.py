@@ -7,6 +7,7 @@ A test replaces each by a folder of files, a fake program or a function.
 import os
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,14 @@ def _descriptors() -> tuple[int, int]:
 
 def _address_space() -> int:
     return resource.getrlimit(resource.RLIMIT_AS)[0]
+
+
+#: How long a connection may take to be accepted.
+MAX_CONNECT_SECONDS = 1.0
+
+
+def _connect(host: str, port: int) -> None:
+    socket.create_connection((host, port), MAX_CONNECT_SECONDS).close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,8 @@ class Machine:
     address_space: Callable[[], int] = _address_space
     resident_bytes: Callable[[], int] = resident_bytes  #: returns the memory of this process
     now: Callable[[], datetime] = _now  #: the wall clock, UTC
+    #: connects to a host and a port, and closes the connection; raises OSError
+    connect: Callable[[str, int], None] = _connect
 
     @property
     def in_container(self) -> bool:

@@ -7,8 +7,9 @@ Pure, apart from the order of the records, which is random.  In the zone ``tenso
 - ``_NAME._tensorferry._tcp.tensorferry.test`` has those of the workers that serve the model
   ``NAME``.  A dot in it separates labels, and upper and lower case are equal, as everywhere in the
   DNS;
-- ``ip-192-0-2-7.tensorferry.test``, the target of a worker's SRV record, has its address.  A worker
-  that registers a host name is the target itself.
+- ``ip-192-0-2-7-8000.tensorferry.test``, the target of the SRV record of the worker at port 8000 of
+  192.0.2.7, has this address.  Each worker has a target of its own, because HAProxy does not give
+  one address record to several servers.  For a worker with a host name the target is that name.
 """
 
 from collections.abc import Iterable, Sequence
@@ -116,7 +117,7 @@ class WorkerZone:
             return self._services(name, below, kind, most)
         for worker in self._directory.workers():
             address = address_of(worker.host)
-            if address is not None and label_of(address) == below:
+            if address is not None and label_of(address, worker.port) == below:
                 return Found(_of_kind(kind, _addresses(name, address)), [])
         return None
 
@@ -132,9 +133,8 @@ class WorkerZone:
         answers = [
             _record(name, dns.Record_SRV(0, WEIGHT, it.port, target)) for it, target in targets
         ]
-        hosts = {target: address_of(it.host) for it, target in targets}
         additional = [
-            record for target, address in hosts.items() for record in _addresses(target, address)
+            record for it, target in targets for record in _addresses(target, address_of(it.host))
         ]
         return Found(answers, additional, complete=len(workers) <= most)
 
@@ -142,7 +142,7 @@ class WorkerZone:
         """Return the name of the worker's host; None if it cannot be a name."""
         address = address_of(worker.host)
         if address is not None:
-            return label_of(address).encode() + b"." + self.name
+            return label_of(address, worker.port).encode() + b"." + self.name
         name = worker.host.rstrip(".").encode()
         return name if is_host_name(name) else None
 
@@ -157,9 +157,9 @@ def address_of(host: str) -> IPv4Address | IPv6Address | None:
 
 
 @lru_cache(maxsize=4096)
-def label_of(address: IPv4Address | IPv6Address) -> str:
-    """Return the label for the host with this address: one for each address."""
-    return "ip-" + str(address).replace(".", "-").replace(":", "-")
+def label_of(address: IPv4Address | IPv6Address, port: int) -> str:
+    """Return the label for the worker at this place; that of no other place is equal."""
+    return f"ip-{address}-{port}".replace(".", "-").replace(":", "-")
 
 
 def is_host_name(name: bytes) -> bool:

@@ -1,5 +1,6 @@
 """A machine of real files and small programs, which a test breaks in one place."""
 
+import errno
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ class FakeMachine:
         self.free: dict[Path, int] = {}  #: bytes, by folder
         self.descriptors = (1024, 4096)
         self.address_space = -1  #: bytes; -1: no limit
+        self.reachable: set[tuple[str, int]] = set()  #: hosts and ports
         self.now = datetime(2026, 11, 30, 12, tzinfo=UTC)
         monkeypatch.setenv("XDG_CACHE_HOME", str(self.cache.parent))
         self.temporary = folder / "temporary"
@@ -102,6 +104,10 @@ class FakeMachine:
         )
         self.file("dev/nvidia0", "")
 
+    def _connect(self, host: str, port: int) -> None:
+        if (host, port) not in self.reachable:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
     def import_with_python(self, module: str) -> None:
         """Import a TensorFlow that consists of the text *module*, with a real Python."""
         _written(self.packages / "tensorflow/__init__.py", module)
@@ -119,6 +125,7 @@ class FakeMachine:
             free_bytes=lambda path: self.free.get(path, 9 * GB),
             descriptors=lambda: self.descriptors,
             address_space=lambda: self.address_space,
+            connect=self._connect,
             resident_bytes=lambda: 50_000_000,
             now=lambda: self.now,
         )

@@ -8,12 +8,16 @@ from time import monotonic
 
 import pytest
 
+from server.doctor.finding import Level, ok
+from server.doctor.machine import Machine
+from server.doctor.registries import check_registry, read_registry
 from tests.images import coloured, encoded
 from tests.integration.clients import get, post
 from tests.integration.http_registry import HTTPRegistry
 from tests.integration.servers import (
     TWISTD_N,
     Server,
+    free_port,
     readiness,
     reasons,
     run_program,
@@ -116,6 +120,15 @@ def test_a_server_serves_while_the_registry_is_away(model: Path) -> None:
         assert server.exit_code(10) == 0
         assert monotonic() - began < 6
         assert "not withdrawn from registry://127.0.0.1" in server.log
+
+
+def test_the_doctor_connects_to_the_registry(registry: HTTPRegistry) -> None:
+    """A port where no program listens is a warning."""
+    url = f"registry://127.0.0.1:{registry.port}"
+    assert check_registry(read_registry(Machine(), url)) == ok("announce", url)
+    found = check_registry(read_registry(Machine(), f"{url},127.0.0.1:{free_port()}"))
+    assert found.level is Level.WARNING
+    assert found.found.startswith("1 of 2 hosts cannot be reached: 127.0.0.1:")
 
 
 def test_a_refusal_of_the_registry_is_logged_with_its_reason(

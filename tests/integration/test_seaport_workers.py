@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from tests.integration.clients import get
-from tests.integration.engines.node import Ports, Program, registering, running
+from tests.integration.engines.node import Ports, Program, registered, registering, running
 from tests.integration.servers import ROOT, wait_for
 
 pytestmark = pytest.mark.full
@@ -39,9 +39,7 @@ def post(ports: Ports) -> list[int]:
 def three_workers(ports: Ports, folder: Path) -> Iterator[list[Program]]:
     """Run three workers; yield when they are registered."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(running("worker", ports.seaport, folder)) for _ in range(3)]
-        wait_for(lambda: len(ports.workers()) == 3, "three workers")
-        yield workers
+        yield [stack.enter_context(registered(ports, folder)) for _ in range(3)]
 
 
 def test_posts_reach_workers_that_register_by_seaport(tmp_path: Path) -> None:
@@ -105,9 +103,8 @@ def test_a_stopped_worker_is_gone_and_comes_back(tmp_path: Path) -> None:
     impatient = (sys.executable, "-m", "tests.integration.engines.impatient_registry", "registry")
     with (
         registering(ports, tmp_path, impatient),
-        running("attentive_worker", ports.seaport, tmp_path) as worker,
+        registered(ports, tmp_path, "attentive_worker") as worker,
     ):
-        wait_for(lambda: len(ports.workers()) == 1, "a worker")
         began = monotonic()
         while monotonic() < began + 2:
             assert len(ports.workers()) == 1  # its heartbeats keep it
@@ -133,5 +130,5 @@ def test_junk_and_many_connections_harm_no_worker(tmp_path: Path) -> None:
         assert "is closed: a line is no JSON" in registry.log
         assert registry.log.count("\n") < 40
         stack.close()
-        with running("worker", ports.seaport, tmp_path):
-            wait_for(lambda: len(ports.workers()) == 4, "a fourth worker", 5)
+        with registered(ports, tmp_path):
+            assert len(ports.workers()) == 4
