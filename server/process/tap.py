@@ -76,12 +76,12 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - twistd has chosen it
 
-    from server.process.twistd_service import TwistdProcess  # noqa: PLC0415 - imports numpy
+    from server.process.twistd_service import ServerProcess  # noqa: PLC0415 - imports numpy
 
     resolved = options.resolved
     for note in resolved.notes:
         _log.info("{note}", note=printable(note))
-    process = TwistdProcess(options.parent or {}, resolved.settings, reactor)
+    process = ServerProcess(options.parent or {}, resolved.settings, reactor)
     if resolved.settings.workers > 1:
         from server.process.twistd_supervisor import make_supervisor  # noqa: PLC0415 - the same
 

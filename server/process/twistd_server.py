@@ -9,7 +9,7 @@ from twisted.application.service import IService
 from server.http.request_log import log_access
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
-from server.process.twistd_service import TwistdProcess, TwistdService
+from server.process.twistd_service import ServerProcess, TwistdService
 from server.service import InferenceService
 
 
@@ -17,7 +17,7 @@ class _Server(TwistdService, InferenceService):
     """The service."""
 
 
-def make_server(process: TwistdProcess) -> IService:
+def make_server(process: ServerProcess) -> IService:
     """Return the server, not started."""
     service = _Server(
         process.settings,

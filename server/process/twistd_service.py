@@ -1,10 +1,10 @@
 """
-What a service of ``twistd tensorferry`` shares with twistd: the log, the pidfile, and the errors.
+What our services share with twistd: the log, the pidfile, and the errors.
 """
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +17,7 @@ from server.lifecycle import StartError
 from server.process.signals import Stoppable, end_at_once_on_second_signal, reload_on_hangup
 from server.process.twistd_log import twistd_log
 from server.settings.option import printable
-from server.settings.table import Settings
+from server.settings.table import LogFormat, Settings
 
 _log = Logger()
 
@@ -25,13 +25,12 @@ _log = Logger()
 class TwistdProcess:
     """The process that twistd runs, with the options *twistd* of twistd itself."""
 
-    def __init__(self, twistd: Mapping[str, Any], settings: Settings, reactor: Any) -> None:
+    def __init__(self, twistd: Mapping[str, Any], log_format: LogFormat, reactor: Any) -> None:
         """*reactor* is Any as in `InferenceService`."""
-        self.settings = settings
         self.reactor = reactor
         self.is_daemon = not twistd.get("nodaemon", False)
         #: None if twistd writes it itself.
-        self.log = twistd_log(twistd, settings.log_format)
+        self.log = twistd_log(twistd, log_format)
         self._pidfile: str = twistd.get("pidfile") or ""
 
     def remove_pidfile(self) -> None:
@@ -84,10 +83,26 @@ class TwistdProcess:
 
     def _log_explanation(self, reason: str) -> list[str]:
         """Log what may explain the *reason* of a failed start, and return these lines."""
-        lines = list(map(printable, explain(reason, self.settings)))
+        lines = list(map(printable, self.explanation(reason)))
         for line in lines:
             _log.warn("{line}", line=line)
         return lines
+
+    def explanation(self, reason: str) -> Iterable[str]:
+        """Return lines that may explain the *reason* of a failed start."""
+        return ()
+
+
+class ServerProcess(TwistdProcess):
+    """The process of a server, or of the supervisor of its workers."""
+
+    def __init__(self, twistd: Mapping[str, Any], settings: Settings, reactor: Any) -> None:
+        super().__init__(twistd, settings.log_format, reactor)
+        self.settings = settings
+
+    def explanation(self, reason: str) -> Iterable[str]:
+        """Return what an examination of the machine and the settings finds."""
+        return explain(reason, self.settings)
 
 
 class TwistdService(Service):

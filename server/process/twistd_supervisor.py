@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from server.clock import MonotonicTime
 from server.process.signals import call_on_signal
 from server.process.supervise import spawner
-from server.process.twistd_service import TwistdProcess, TwistdService
+from server.process.twistd_service import ServerProcess, TwistdService
 from server.workers.process import WorkerCommand
 from server.workers.supervisor import Supervisor
 
@@ -24,7 +24,7 @@ class _Supervisor(TwistdService, Supervisor):
     """The service."""
 
 
-def make_supervisor(process: TwistdProcess, arguments: Sequence[str]) -> IService:
+def make_supervisor(process: ServerProcess, arguments: Sequence[str]) -> IService:
     """Return the supervisor, not started; *arguments* are the options of the server."""
     log = process.log
 

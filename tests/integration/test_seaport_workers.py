@@ -39,9 +39,7 @@ def post(ports: Ports) -> list[int]:
 def three_workers(ports: Ports, folder: Path) -> Iterator[list[Program]]:
     """Run three workers; yield when they are registered."""
     with ExitStack() as stack:
-        workers = [stack.enter_context(running("worker", ports.seaport, folder)) for _ in range(3)]
-        wait_for(lambda: len(ports.workers()) == 3, "three workers")
-        yield workers
+        yield [stack.enter_context(registered(ports, folder)) for _ in range(3)]
 
 
 def test_posts_reach_workers_that_register_by_seaport(tmp_path: Path) -> None:
