@@ -57,6 +57,7 @@ def main() -> None:
 )  # fmt: skip
 @click.option("--max-batch-size", help="As for `tensorferry serve`.  [default: learned]")
 @click.option("--max-queue-delay-ms", help="As for `tensorferry serve`.  [default: learned]")
+@click.option("--announce", help="As for `tensorferry serve`.  [default: nowhere]")
 def serve(port: str, latency: Path, **fixed: str | None) -> None:
     """Serve a model that sleeps, until a signal ends it; ignores TENSORFERRY_... variables."""
     given = {"port": port, **{name: text for name, text in fixed.items() if text is not None}}

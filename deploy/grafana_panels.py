@@ -303,6 +303,20 @@ FRONT_END = [
 
 PROCESS = [
     Panel(
+        "Workers",
+        "With --workers: the workers that are ready, those that are configured, and restarts per "
+        "hour. Fewer ready than configured for minutes, or restarts: read the log of the worker.",
+        "short",
+        [
+            (own("workers_ready", SERVER), "{{instance}} ready"),
+            (own("workers", SERVER), "{{instance}} configured"),
+            (
+                f"increase({own('worker_restarts_total', SERVER)}[1h])",
+                "{{instance}} restarts per hour",
+            ),
+        ],
+    ),
+    Panel(
         "Memory",
         "Memory of the process, and what is left before its limit. Growing without a load of a "
         "model: report it; restart the server before the limit is reached.",

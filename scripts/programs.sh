@@ -17,3 +17,7 @@ needs haproxy haproxy
 needs dig bind9-dnsutils
 needs node nodejs
 needs npm npm
+
+# The folder into which `npm ci` installs the packages of package-lock.json for these tests.
+node_folder=tests/integration/engines/node
+npm_ci="npm ci --ignore-scripts --prefix $node_folder"

@@ -39,7 +39,7 @@ from server.http.connections import Connections
 from server.http.cors import Cors
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
-from server.http.listening import address_of, listen
+from server.http.listening import Ports
 from server.http.request_log import RequestLog, log_access
 from server.http.router import Router
 from server.http.site import LimitedSite
@@ -54,22 +54,20 @@ from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
 from server.models import Models
 from server.process.announcing import announcing, check_announced
-from server.process.systemd import notify
+from server.process.systemd import notify, notify_watchdog
 from server.repository.changes import RepositoryChanges
 from server.repository.reconciler import Reconciler
 from server.repository.repositories import FolderRepository, served_repository
 from server.repository.watch import RepositoryWatch
 from server.settings.option import printable
 from server.settings.table import Settings
+from server.withdrawal import withdraw_in_time
+from server.workers.worker_reports import WorkerGroup
 
 _log = Logger()
 
 #: While draining, idle connections stay open for this long: a request may be in transit.
 IDLE_GRACE_SECONDS = 0.25
-
-
-#: How long a stop waits until the server is withdrawn from its registry.
-MAX_WITHDRAW_SECONDS = 5.0
 
 
 class InferenceService(Service):
@@ -82,9 +80,12 @@ class InferenceService(Service):
 
     If the settings name a registry, the server is registered there while it is ready.  When it
     stops, it is withdrawn first.  Requests are served as before until that has ended or failed, but
-    no longer than `MAX_WITHDRAW_SECONDS`.
+    no longer than `server.withdrawal.MAX_WITHDRAW_SECONDS`.
 
-    *write_access* writes the lines of the access log, if the settings ask for one.
+    *write_access* writes the lines of the access log, if the settings ask for one.  *ports* listens
+    on the addresses of the settings, by default by itself; *on_beat* is called each second with
+    whether the server is alive, by default to report that to systemd.  *group* knows the other
+    workers, if there are several.
     """
 
     def __init__(
@@ -97,9 +98,13 @@ class InferenceService(Service):
         load: Loader = load_model,
         dialect: Dialect = NATIVE,
         write_access: AccessLog = log_access,
+        ports: Ports | None = None,
+        on_beat: Callable[[bool], object] = notify_watchdog,
+        group: WorkerGroup | None = None,
     ) -> None:
         self.settings = settings
         self.dialect = dialect
+        self._group = group
         self.clock = MonotonicTime(reactor)
         self._reactor = reactor
         self.lifecycle = Lifecycle()
@@ -121,7 +126,7 @@ class InferenceService(Service):
             lambda: self.lanes.threads,
             decoding=self.pool.alive,
             hung=lambda: self.lanes.hung,
-            on_beat=_notify_watchdog,
+            on_beat=on_beat,
         )
         self._watch = self._repository_watch()
         if self._watch is not None:
@@ -134,12 +139,12 @@ class InferenceService(Service):
         self.lag = EventLoopLag(self.clock)
         self.announcement = Announcement()
         self._announcer: Announcer | None = None
-        self._scrapes = self._metrics()
+        self.scrapes = self._metrics()
         #: One for all addresses, because it makes one change at a time.
         self._changes = RepositoryChanges(self.reconciler, self.clock)
         token = settings.admin_token_file
         self.site = self._site(permit_none if token is None else PermitToken(token))
-        self.ports: list[IListeningPort] = []
+        self._ports = Ports(reactor) if ports is None else ports
         #: Called when a stop begins, before the server is withdrawn.
         self.on_stop: list[Callable[[], object]] = []
         self._fail = fail
@@ -205,9 +210,11 @@ class InferenceService(Service):
             self.lag,
             self.announcement,
             ready=lambda: self.health.ready,
+            worker=None if self._group is None else self._group.index,
         )
         new_thread = self.lanes.new_thread
-        return Scrapes(metrics.read, GPUs(self.clock, new_thread), new_thread)
+        others = None if self._group is None else self._group.readings
+        return Scrapes(metrics.read, GPUs(self.clock, new_thread), new_thread, others)
 
     def _site(self, permit: Permit) -> LimitedSite:
         """Return the site where *permit* decides which requests may change what is served."""
@@ -218,14 +225,20 @@ class InferenceService(Service):
                 self.pool,
                 self.dialect,
                 health=self.health,
-                scrapes=self._scrapes,
+                scrapes=self.scrapes,
                 permit=permit,
                 clock=self.clock,
                 max_body=self.connections.limits.max_body,
+                group=self._group,
             )
         )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         return LimitedSite(frontend.resource(), self.connections, router)
+
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """The ports that accept connections."""
+        return self._ports.open
 
     def privilegedStartService(self) -> None:
         """
@@ -237,18 +250,17 @@ class InferenceService(Service):
         sites = [(description, self.site) for description in self.settings.endpoints]
         if self.settings.admin_listen is not None:
             sites.append((self.settings.admin_listen, self._site(permit_any)))
+        self._ports.start(sites)
         try:
-            for description, site in sites:
-                self.ports.append(listen(self._reactor, description, site))
             self._announcer = self._announcing()
         except StartError:
-            for port in self.ports:
-                port.stopListening()
+            self._ports.close()
             raise
-        for port in self.ports:
-            _log.info("listening on {address}", address=address_of(port))
 
     def _announcing(self) -> Announcer | None:
+        if self._group is not None:
+            return None  # the supervisor registers all workers together
+
         async def loads() -> dict[str, ModelLoad]:
             return model_loads(self.models)
 
@@ -274,6 +286,7 @@ class InferenceService(Service):
         self.lag.start()
         await self.reconciler.start()
         self._on_loaded()
+        await self._ports.serve()
         self.lifecycle.move(State.READY)
         notify("READY=1\nSTATUS=ready")
         if self._announcer is not None:
@@ -330,30 +343,42 @@ class InferenceService(Service):
         """Wait until the server is withdrawn, if it was ready; a failure is logged."""
         if self.lifecycle.state is not State.READY or self._announcer is None:
             return
-        try:
-            stopping = ensureDeferred(self._announcer.stop())
-            await stopping.addTimeout(MAX_WITHDRAW_SECONDS, self.clock)
-        except Exception:
-            if self._aborted:
-                raise
-            _log.failure("the server was not withdrawn from its registry")
+        stop = self._announcer.stop
+        await withdraw_in_time(
+            lambda: ensureDeferred(stop()), self.clock, is_aborted=lambda: self._aborted
+        )
 
     async def _drain(self) -> None:
-        if not self.start_has_failed:
+        if not self.start_has_failed and not self._ports.has_successor:
             await self._pause(self.settings.drain_delay)
         for port in self.ports:
-            self._accept_backlog(port)
+            if not self._ports.has_successor:
+                self._accept_backlog(port)
             await maybeDeferred(port.stopListening)
+        self._ports.closed()
         if not self.start_has_failed:
             await self._pause(IDLE_GRACE_SECONDS)
         self.connections.close_idle()
         await self.connections.when_quiet()
+        if self._group is not None:
+            await self._group.leave(self.scrapes.json)
         if self._watch is not None:
             self._watch.stop()
         await self.reconciler.stop()
         self.heartbeat.stop()  # from here on, threads end
         await stop_serving(self.reconciler.hosts, self.lanes, self.pool)
-        await self._scrapes.stop()
+        await self.scrapes.stop()
+
+    def reload(self) -> None:
+        """Read the repository again now, and load what has failed again; called after SIGHUP."""
+        if self.lifecycle.leaving:
+            return
+        if not self.reconciler.repository.changes:
+            _log.info("there is nothing to read again: the server has no repository of models")
+            return
+        _log.info("the repository of models is read again")
+        reloading = ensureDeferred(self._changes.reload())
+        reloading.addErrback(lambda it: _log.failure("the repository was not read", it))
 
     def abort(self) -> None:
         """Drop the requests that are not answered yet, and stop at once."""
@@ -374,8 +399,3 @@ class InferenceService(Service):
         while accepted != self.connections.accepted:
             accepted = self.connections.accepted
             cast("IReadDescriptor", port).doRead()
-
-
-def _notify_watchdog(alive: bool) -> None:
-    if alive:
-        notify("WATCHDOG=1")

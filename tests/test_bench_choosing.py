@@ -5,6 +5,7 @@ from random import Random
 import pytest
 from click.testing import CliRunner
 
+from benchmarks import choosing_live
 from benchmarks.choosing import SERVICES, Fleet, Worker, main, verdicts
 from server.discovery.worker_record import ModelLoad
 
@@ -51,3 +52,20 @@ def test_the_better_of_two_holds_its_bounds() -> None:
     ran = CliRunner().invoke(main, ["--requests", "2000", "--seeds", "1"])
     assert ran.exit_code == 0, ran.output
     assert ran.output.count("pass") == 8
+
+
+@pytest.mark.parametrize(
+    ("p99", "rate", "expected"),
+    [(50.0, 100.0, ["pass", "pass"]), (51.0, 99.0, ["FAIL", "FAIL"])],
+    ids=["pass", "FAIL"],
+)
+def test_the_bounds_of_real_processes_are_the_same(
+    p99: float, rate: float, expected: list[str]
+) -> None:
+    """Of the p99 and of the rate of one closed loop."""
+    rows = [
+        {"way": "random", "p99_ms": [1.0], "rate": [1.0]},
+        {"way": "round robin", "p99_ms": [100.0], "rate": [100.0]},
+        {"way": "better of two", "p99_ms": [p99], "rate": [rate]},
+    ]
+    assert [it[""] for it in choosing_live.verdicts(rows)] == expected

@@ -2,12 +2,8 @@
 
 import pytest
 
-from server.metrics.histogram import (
-    DURATION_BOUNDS,
-    MAX_STORED_OBSERVATIONS,
-    HistogramBuffer,
-    HistogramCounts,
-)
+from server.metrics.counts import HistogramCounts
+from server.metrics.histogram import DURATION_BOUNDS, MAX_STORED_OBSERVATIONS, HistogramBuffer
 
 
 def test_each_series_counts_its_own_values() -> None:

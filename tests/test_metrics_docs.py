@@ -18,9 +18,12 @@ SAMPLES = {
 def test_the_table_has_every_metric() -> None:
     """In the order of the text of a scrape, with its help text."""
     table = "\n".join(
-        f"| `{it.name}` | {it.kind.value} | {', '.join(it.labels)} | {it.help} |" for it in METRICS
+        f"| `{it.name}` | {it.kind.value} | {', '.join(it.labels)} | {it.combine.value} "
+        f"| {it.help} |"
+        for it in METRICS
     )
-    assert PAGE.endswith(f"| name | type | labels | meaning |\n|---|---|---|---|\n{table}\n")
+    head = "| name | type | labels | workers | meaning |\n|---|---|---|---|---|"
+    assert PAGE.endswith(f"{head}\n{table}\n")
 
 
 def test_the_queries_name_samples_and_labels_that_there_are() -> None:

@@ -254,6 +254,7 @@ def test_systemd_gets_the_state_of_the_server(
     """The progress, that it is ready, the watchdog signal, and that it stops."""
     sent: list[str] = []
     monkeypatch.setattr("server.service.notify", sent.append)
+    monkeypatch.setattr("server.process.systemd.notify", sent.append)
     harness.start()
     harness.turn()
     beat = "WATCHDOG=1"

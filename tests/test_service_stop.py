@@ -9,8 +9,9 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from batcher.stats import State as Batching
 from server.lifecycle import State
-from server.service import IDLE_GRACE_SECONDS, MAX_WITHDRAW_SECONDS
+from server.service import IDLE_GRACE_SECONDS
 from server.settings.table import Settings
+from server.withdrawal import MAX_WITHDRAW_SECONDS
 from tests.fakes.http import Client, request
 from tests.fakes.server import Log
 from tests.fakes.service import BacklogPort, ServiceHarness
@@ -148,6 +149,20 @@ def test_connections_in_the_backlog_are_served(harness: ServiceHarness) -> None:
     harness.wait(0.25)
     assert [client.statuses for client in clients] == [[200]] * 5
     assert fired == [None]
+
+
+def test_connections_in_the_backlog_are_left_to_a_successor(harness: ServiceHarness) -> None:
+    """It accepts from the same socket; without `--drain-delay`, since no address changes."""
+    harness.service.settings = replace(harness.service.settings, drain_delay=30.0)
+    harness.reactor.port_kind = BacklogPort
+    harness.started()
+    (port,) = harness.reactor.ports
+    assert isinstance(port, BacklogPort)
+    port.backlog = [harness.connect]
+    harness.service._ports.has_successor = True
+    assert harness.stop() == [None]
+    assert port.stopped
+    assert len(port.backlog) == 1
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])

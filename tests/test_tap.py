@@ -38,7 +38,7 @@ def reactor(monkeypatch: pytest.MonkeyPatch) -> FakeReactor:
 def explanation(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the lines that explain a failed start, which a test may set."""
     lines: list[str] = []
-    monkeypatch.setattr("server.process.tap.explain", lambda *_: lines)
+    monkeypatch.setattr("server.process.twistd_service.explain", lambda *_: lines)
     return lines
 
 

@@ -1,39 +1,11 @@
 """Calls between the supervisor and a worker: server/workers/channel.py."""
 
-from collections.abc import Mapping
-
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 
-from server.workers.channel import Channel, ChannelError, Handler
+from server.workers.channel import ChannelError
 from tests.fakes.threads import outcomes
-
-
-class Pair:
-    """Two ends of a connection, whose bytes `exchange` carries over."""
-
-    def __init__(self, left: Mapping[str, Handler], right: Mapping[str, Handler]) -> None:
-        self.clock = Clock()
-        self.lost: list[str] = []
-        self.left = Channel(left, self.clock, lambda: self.lost.append("left"))
-        self.right = Channel(right, self.clock, lambda: self.lost.append("right"))
-        self.wires = (StringTransport(), StringTransport())
-        self.left.makeConnection(self.wires[0])  # type: ignore[no-untyped-call]  # Twisted's
-        self.right.makeConnection(self.wires[1])  # type: ignore[no-untyped-call]  # the same
-
-    def exchange(self) -> None:
-        """Carry bytes in pieces of 3 until there are none."""
-        moved = True
-        while moved:
-            moved = False
-            for wire, other in zip(self.wires, (self.right, self.left), strict=True):
-                data = wire.value()
-                wire.clear()
-                for start in range(0, len(data), 3):
-                    other.dataReceived(data[start : start + 3])  # type: ignore[no-untyped-call]  # the same
-                moved = moved or bool(data)
+from tests.fakes.worker_group import Pair
 
 
 def test_calls_go_in_both_directions() -> None:

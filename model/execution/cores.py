@@ -20,15 +20,24 @@ _QUOTA = {1: ("cpu.cfs_quota_us", "cpu.cfs_period_us"), 2: ("cpu.max",)}
 #: The nice value of threads that must not delay the others.
 LOW_PRIORITY = 19
 
+_processes = 1  # which share the cores, this one included
+
+
+def share_cores(processes: int) -> None:
+    """Count only this process's share of the cores from now on: one of *processes* equal ones."""
+    global _processes  # noqa: PLW0603 - set once, when a worker process starts
+    _processes = processes
+
 
 def usable_cores(root: Path = Path("/")) -> int:
     """
-    Return the number of cores that this process may use, rounded up and at least 1.
+    Return the number of cores that this process may use, at least 1.
 
-    *root* is the folder that holds proc and sys.
+    A limit of CPU time is rounded up, the share after `share_cores` down.  *root* is
+    the folder that holds proc and sys.
     """
     cores = len(os.sched_getaffinity(0))
-    return max(1, min([cores, *map(ceil, _quotas(root))]))
+    return max(1, min([cores, *map(ceil, _quotas(root))]) // _processes)
 
 
 def cpu_limit(root: Path = Path("/")) -> float | None:

@@ -19,15 +19,21 @@ from server.inference import Inference
 class DebugAPI:
     """Answers `GET /debug/batcher`."""
 
-    def __init__(self, inference: Callable[[], Inference]) -> None:
-        """*inference* returns the `Inference`; until it is ready, raises `ModelNotReady`."""
+    def __init__(self, inference: Callable[[], Inference], worker: int | None = None) -> None:
+        """
+        *inference* returns the `Inference`; until it is ready, raises `ModelNotReady`.
+
+        *worker* is the number of this worker, if there are several.
+        """
         self._inference = inference
+        self._worker = {} if worker is None else {"worker": worker}
 
     def batcher(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """
         Answer with the policy, the state of each queue, and the last runs.
 
-        Raises `ModelNotReady` until the model is ready.
+        They are those of this worker alone; if there are several, "worker" is its number.  Raises
+        `ModelNotReady` until the model is ready.
         """
         inference = self._inference()
         decoding = inference.admission.decoding
@@ -38,7 +44,7 @@ class DebugAPI:
         }
         model = inference.model
         report = model.recorder.report(model.batcher.stats())
-        content = report_of(report) | {"decoding": facts}
+        content = self._worker | report_of(report) | {"decoding": facts}
         return succeed(json_response(content))
 
 

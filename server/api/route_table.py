@@ -21,6 +21,7 @@ from server.http.messages import Route
 from server.metrics.scrape import Scrapes
 from server.models import Models
 from server.repository.changes import RepositoryChanges
+from server.workers.worker_reports import WorkerGroup
 
 
 def route_table(
@@ -34,17 +35,20 @@ def route_table(
     permit: Permit,
     clock: IReactorTime,
     max_body: int,
+    group: WorkerGroup | None = None,
 ) -> tuple[Route, ...]:
     """
     Return all routes; *dialect* reads the bodies of native requests.
 
     *permit* decides which requests may change what is served; *max_body* is the limit of a body, in
-    bytes.
+    bytes.  *group* knows the other workers, if there are several.
     """
     api = InferenceAPI(lambda _: models.find(), dialect, seconds=clock.seconds)
     models_api = ModelsAPI(models, changes, dialect, permit=permit, seconds=clock.seconds)
     tfserving = TFServingAPI(models, changes, pool, max_bytes=max_body, seconds=clock.seconds)
     kserve = KServeAPI(models, changes, health, permit=permit, clock=clock, max_body=max_body)
+    status = StatusAPI(models.any, None if group is None else group.status)
+    debug = DebugAPI(models.any, None if group is None else group.index)
     token = isinstance(permit, PermitToken)
     description = DescriptionAPI(models, lambda: routes, token=token, clock=clock)
     routes = (
@@ -61,8 +65,8 @@ def route_table(
         *kserve.routes(),
         Route("GET", "/healthz", health.healthz, operations=native.HEALTHZ),
         Route("GET", "/readyz", health.readyz, operations=native.READYZ),
-        Route("GET", "/status", StatusAPI(models.any).status, operations=native.STATUS),
-        Route("GET", "/debug/batcher", DebugAPI(models.any).batcher, operations=native.BATCHER),
+        Route("GET", "/status", status.status, operations=native.STATUS),
+        Route("GET", "/debug/batcher", debug.batcher, operations=native.BATCHER),
         Route("GET", "/metrics", MetricsAPI(scrapes).metrics, operations=native.METRICS),
         description.route(),
     )

@@ -6,6 +6,7 @@ Runs on the reactor thread.
 
 from collections.abc import Callable
 from math import inf
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -15,20 +16,34 @@ from server.deadlines import DefaultTimeout
 from server.http.messages import HTTPRequest, HTTPResponse, json_response
 from server.inference import Inference
 from server.served_model import ServedModel
+from server.workers.sums import group_status
 
 
 class StatusAPI:
     """Answers `GET /status`."""
 
-    def __init__(self, inference: Callable[[], Inference]) -> None:
-        """*inference* returns the `Inference`; until it is ready, raises `ModelNotReady`."""
+    def __init__(
+        self,
+        inference: Callable[[], Inference],
+        group: Callable[[], Deferred[Any]] | None = None,
+    ) -> None:
+        """
+        *inference* returns the `Inference`; until it is ready, raises `ModelNotReady`.
+
+        *group* returns a Deferred of the status of each worker; None: there is only this one.
+        """
         self._inference = inference
+        self._group = group
 
     def status(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer with the JSON of `status_of`; raises `ModelNotReady` until the model is ready."""
         inference = self._inference()
         content = status_of(inference.model, inference.admission.default_timeout)
-        return succeed(json_response(content))
+        if self._group is None:
+            return succeed(json_response(content))
+        return self._group().addCallback(
+            lambda workers: json_response(group_status(content, workers))
+        )
 
 
 def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:

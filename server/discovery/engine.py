@@ -35,7 +35,7 @@ class Registrar(Protocol):
         """
 
     def close(self) -> Awaitable[None]:
-        """End connections and threads; the record stays until its lease ends."""
+        """End connections and threads; the record ends then, or when its lease ends."""
 
 
 class Watch(Protocol):

@@ -95,6 +95,11 @@ def check_address(description: str) -> Address:
     return Address(kind, values)
 
 
+def is_wrapped(description: str) -> bool:
+    """Return whether *description* has haproxy before its kind."""
+    return _split(description)[0] == _HAPROXY
+
+
 def with_backlog(description: str) -> str:
     """
     Return *description*, with `DEFAULT_BACKLOG` added if it sets no backlog.

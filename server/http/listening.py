@@ -4,16 +4,61 @@ Listen on an address; an address that is not bound immediately is an error.
 Runs on the reactor thread.
 """
 
-from typing import cast
+from collections.abc import Iterable
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from server.http.listen_addresses import check_address, listen_failure_reason, with_backlog
 from server.lifecycle import StartError
+
+_log = Logger()
+
+
+class Ports:
+    """
+    The ports of one server.
+
+    A subclass may get its sockets from another process, or accept connections later.
+    """
+
+    #: Whether another process accepts the connections that wait in the queues of these ports.
+    has_successor = False
+
+    def __init__(self, reactor: Any) -> None:  # Any: Twisted has no type with all its sockets
+        self._reactor = reactor
+        self.open: list[IListeningPort] = []
+
+    def start(self, sites: Iterable[tuple[str, IProtocolFactory]]) -> None:
+        """
+        Listen on all addresses, each the description of an endpoint, with its site.
+
+        If one cannot be bound, closes the others and raises `StartError`.
+        """
+        for description, site in sites:
+            try:
+                self.open.append(listen(self._reactor, description, site))
+            except StartError:
+                self.close()
+                raise
+        for port in self.open:
+            _log.info("listening on {address}", address=address_of(port))
+
+    def close(self) -> None:
+        """Close all ports: the start has failed."""
+        for port in self.open:
+            port.stopListening()
+
+    async def serve(self) -> None:
+        """Called when the model is loaded, before the server is ready."""
+
+    def closed(self) -> None:
+        """Called when a stop has closed all ports, while accepted requests are answered."""
 
 
 def listen(reactor: object, description: str, site: IProtocolFactory) -> IListeningPort:
@@ -35,7 +80,11 @@ def listen(reactor: object, description: str, site: IProtocolFactory) -> IListen
 
 def address_of(port: IListeningPort) -> str:
     """Return the address of *port* in words: a URL if it is one of TCP."""
-    host = port.getHost()
+    return address_in_words(port.getHost())
+
+
+def address_in_words(host: IAddress) -> str:
+    """Return *host* in words: a URL if it is an address of TCP."""
     if isinstance(host, IPv4Address):
         return f"http://{host.host}:{host.port}"
     if isinstance(host, IPv6Address):

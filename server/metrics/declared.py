@@ -1,5 +1,6 @@
 """
-Declare every metric of the server: its name, type, labels and meaning.
+Declare every metric of the server: its name, type, labels, meaning, and its value for several
+workers together.
 
 Pure data.  docs/metrics.md has the same table, which a test compares.  The metrics ``process_*``
 and ``python_gc_*`` are those of prometheus_client.
@@ -17,6 +18,16 @@ class Kind(Enum):
     HISTOGRAM = "histogram"
 
 
+class Combine(Enum):
+    """How the values of several workers become one, for series of the same labels."""
+
+    SUM = "sum"
+    #: Also for what is the same in all workers, since they share the machine and the files.
+    MAX = "max"
+    #: Of the workers whose value is finite; +Inf if there is none.
+    MEAN = "mean"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """One metric.  Metrics are compared by identity; the name of a time ends with the unit."""
@@ -25,14 +36,15 @@ class Metric:
     kind: Kind
     help: str  #: what it means, with the unit; plain text in one line
     labels: tuple[str, ...] = ()
+    combine: Combine = Combine.SUM
 
 
 def _counter(name: str, text: str, *labels: str) -> Metric:
     return Metric(f"tensorferry_{name}", Kind.COUNTER, text, labels)
 
 
-def _gauge(name: str, text: str, *labels: str) -> Metric:
-    return Metric(f"tensorferry_{name}", Kind.GAUGE, text, labels)
+def _gauge(name: str, text: str, *labels: str, combine: Combine = Combine.SUM) -> Metric:
+    return Metric(f"tensorferry_{name}", Kind.GAUGE, text, labels, combine)
 
 
 def _histogram(name: str, text: str, *labels: str) -> Metric:
@@ -107,6 +119,7 @@ QUEUE_OLDEST = _gauge(
     "Seconds for which the oldest request in the queues of a version has waited; 0 if none waits.",
     "model",
     "version",
+    combine=Combine.MAX,
 )
 EXPECTED_WAIT = _gauge(
     "expected_wait_seconds",
@@ -115,15 +128,24 @@ EXPECTED_WAIT = _gauge(
     "hang.",
     "model",
     "version",
+    combine=Combine.MEAN,
 )
 LARGEST_BATCH = _gauge(
-    "largest_batch_rows", "Rows of the largest batch that is allowed now.", "model", "version"
+    "largest_batch_rows",
+    "Rows of the largest batch that is allowed now.",
+    "model",
+    "version",
+    combine=Combine.MAX,
 )
 
 # The repository.
 
 MODEL_VERSIONS = _gauge(
-    "model_versions", "Versions on disk or in memory, by state.", "model", "state"
+    "model_versions",
+    "Versions on disk or in memory, by state.",
+    "model",
+    "state",
+    combine=Combine.MAX,
 )
 LOADS = _counter(
     "loads_total",
@@ -155,10 +177,12 @@ DECODE_WAITING = _gauge("decode_jobs_waiting", "Jobs that wait for a thread of t
 DECODE_OLDEST = _gauge(
     "decode_oldest_job_seconds",
     "Seconds for which the oldest job has waited for a thread of the decode pool; 0 if none waits.",
+    combine=Combine.MAX,
 )
 DECODE_LONGEST = _gauge(
     "decode_longest_job_seconds",
     "Seconds for which the oldest running job of the decode pool has run; 0 if none runs.",
+    combine=Combine.MAX,
 )
 DECODE_JOBS = _counter("decode_jobs_total", "Jobs of the decode pool that have run to their end.")
 CONNECTIONS_OPEN = _gauge("connections_open", "Open connections of clients.")
@@ -173,8 +197,9 @@ RESPONSES = _counter(
 MEMORY_AVAILABLE = _gauge(
     "memory_available_bytes",
     "Bytes that the process can still allocate, in RAM and below the limits of its control groups.",
+    combine=Combine.MAX,
 )
-READY = _gauge("ready", "1 if GET /readyz answers 200, else 0.")
+READY = _gauge("ready", "1 if GET /readyz answers 200, else 0.", combine=Combine.MAX)
 ANNOUNCED = _gauge(
     "announced",
     "1 while the registry of --announce is known to list the server, else 0.",
@@ -188,6 +213,7 @@ BUILD_INFO = _gauge(
     "version",
     "tensorflow",
     "python",
+    combine=Combine.MAX,
 )
 
 # The GPUs.
@@ -196,11 +222,32 @@ GPU_UTILIZATION = _gauge(
     "gpu_utilization_ratio",
     "Share of time, from 0 to 1, in which a kernel ran on the GPU, for any process.",
     "gpu",
+    combine=Combine.MAX,
 )
 GPU_MEMORY_USED = _gauge(
-    "gpu_memory_used_bytes", "Bytes of GPU memory that all processes use.", "gpu"
+    "gpu_memory_used_bytes",
+    "Bytes of GPU memory that all processes use.",
+    "gpu",
+    combine=Combine.MAX,
 )
-GPU_MEMORY_TOTAL = _gauge("gpu_memory_total_bytes", "Bytes of GPU memory.", "gpu")
+GPU_MEMORY_TOTAL = _gauge(
+    "gpu_memory_total_bytes", "Bytes of GPU memory.", "gpu", combine=Combine.MAX
+)
+
+# The workers, if there are several.
+
+WORKERS = _gauge("workers", "Workers, as --workers states; only if there are several.")
+WORKERS_READY = _gauge("workers_ready", "Workers whose models are loaded and that take requests.")
+WORKERS_SILENT = _gauge(
+    "workers_silent",
+    "Workers that did not report within 1 s; the last counts of these are added, and no gauges.",
+)
+WORKER_RESTARTS = _counter(
+    "worker_restarts_total", "Restarts of workers that had ended by themselves or were killed."
+)
+
+#: Those that a server without workers does not have.
+OF_WORKERS = (WORKERS, WORKERS_READY, WORKERS_SILENT, WORKER_RESTARTS)
 
 #: All metrics, in the order of the text.
 METRICS: tuple[Metric, ...] = tuple(it for it in globals().values() if isinstance(it, Metric))

@@ -6,7 +6,8 @@ What blocks the reactor thread delays every connection, and shows here first.
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from server.metrics.histogram import DURATION_BOUNDS, HistogramBuffer, HistogramCounts
+from server.metrics.counts import HistogramCounts
+from server.metrics.histogram import DURATION_BOUNDS, HistogramBuffer
 
 #: Seconds between two measurements.
 LAG_INTERVAL_SECONDS = 0.1

@@ -6,9 +6,10 @@ Collect durations into histograms: storing a value costs little, counting is don
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from server.metrics.counts import HistogramCounts
 
 #: The observations that are stored before they are counted.
 MAX_STORED_OBSERVATIONS = 1024
@@ -19,15 +20,6 @@ DURATION_BOUNDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class HistogramCounts:
-    """How many values are in each bucket; a value that equals a bound is below it."""
-
-    bounds: tuple[float, ...]  #: upper bounds, ascending, without infinity
-    counts: tuple[int, ...]  #: of each bucket alone; the last one is above all bounds
-    sum: float  #: of all values
 
 
 class HistogramBuffer:

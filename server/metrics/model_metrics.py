@@ -17,7 +17,7 @@ from model.execution.recorder import Totals
 from model.repository.version_policy import Stage
 from server.inference import Inference
 from server.metrics import declared
-from server.metrics.histogram import HistogramCounts
+from server.metrics.counts import HistogramCounts
 from server.metrics.readings import Readings
 from server.models import Models
 from server.repository.reconciler import Reconciler

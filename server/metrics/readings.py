@@ -1,75 +1,86 @@
 """
-What one scrape has read, and the metric families that are made of it.
+What one scrape has read: the series of each metric, and their JSON for another process.
 
-`Readings` are filled on the reactor thread, with copies of numbers alone.  `families` makes an
-object for each sample, which takes much longer: it is called on a thread of its own.
+`Readings` are filled on the reactor thread, with copies of numbers alone.  Pure, and imports
+neither numpy nor prometheus_client: the supervisor of workers adds readings up.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import accumulate
+from math import inf
+from typing import Any, TypeAlias
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
-from prometheus_client.metrics_core import Metric as Family
+import orjson
 
-from server.metrics.declared import METRICS, Kind, Metric
-from server.metrics.histogram import HistogramCounts
+from server.metrics.counts import HistogramCounts
+from server.metrics.declared import METRICS, Metric
+
+#: The values of the labels of a series, in the order of the labels of its metric.
+Labels: TypeAlias = tuple[str, ...]
+
+#: A series of prometheus_client: the name of its sample, and the names and values of its labels.
+ProcessSeries: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+
+_BY_NAME = {metric.name: metric for metric in METRICS}
 
 
 class Readings:
     """The series of one scrape: the values of their labels, and what was read."""
 
-    __slots__ = ("counts", "numbers")
+    __slots__ = ("counts", "numbers", "process")
 
     def __init__(self) -> None:
-        self.numbers: dict[Metric, list[tuple[tuple[str, ...], float]]] = {}
-        self.counts: dict[Metric, list[tuple[tuple[str, ...], HistogramCounts]]] = {}
+        self.numbers: dict[Metric, dict[Labels, float]] = {}
+        self.counts: dict[Metric, dict[Labels, HistogramCounts]] = {}
+        #: Those of the process, if other processes are added to them.
+        self.process: dict[ProcessSeries, float] = {}
 
     def add(self, metric: Metric, value: float, *labels: str) -> None:
         """Add a series of a counter or gauge; *labels* are in the order of those of *metric*."""
-        self.numbers.setdefault(metric, []).append((labels, value))
+        self.numbers.setdefault(metric, {})[labels] = value
 
     def add_counts(self, metric: Metric, counts: HistogramCounts, *labels: str) -> None:
         """Add a series of a histogram."""
-        self.counts.setdefault(metric, []).append((labels, counts))
+        self.counts.setdefault(metric, {})[labels] = counts
 
 
-def families(readings: Readings) -> Iterator[Family]:
-    """Yield the family of each metric that has series; called on any thread."""
-    for metric in METRICS:
-        if metric.kind is Kind.HISTOGRAM:
-            family = _histogram(metric, readings.counts.get(metric, ()))
-        else:
-            family = _numbers(metric, readings.numbers.get(metric, ()))
-        if family.samples:
-            yield family
+def to_json(readings: Readings) -> bytes:
+    """Return *readings* as JSON, which `from_content` reads; called on any thread."""
+    return orjson.dumps(
+        {
+            "numbers": {it.name: list(rows.items()) for it, rows in readings.numbers.items()},
+            "counts": {
+                it.name: [
+                    (labels, each.bounds, each.counts, each.sum) for labels, each in rows.items()
+                ]
+                for it, rows in readings.counts.items()
+            },
+            "process": list(readings.process.items()),
+        }
+    )
 
 
-def _numbers(metric: Metric, rows: Iterable[tuple[tuple[str, ...], float]]) -> Family:
-    kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
-    family = kind(metric.name, metric.help, labels=metric.labels)
-    for labels, value in rows:
-        family.add_metric(labels, value)
-    return family
+def from_content(content: Any) -> Readings:  # Any: JSON
+    """
+    Return the readings in *content*, the decoded JSON of `to_json`; called on any thread.
 
-
-def _histogram(metric: Metric, rows: Iterable[tuple[tuple[str, ...], HistogramCounts]]) -> Family:
-    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-    for labels, counts in rows:
-        family.add_metric(labels, _buckets(counts), counts.sum)
-    return family
-
-
-def _buckets(counts: HistogramCounts) -> list[tuple[str, float]]:
-    """Return the upper bound of each bucket, as text, and the count of all values up to it."""
-    totals = map(float, accumulate(counts.counts))
-    return list(zip(_bounds_as_text(counts.bounds), totals, strict=True))
-
-
-@lru_cache
-def _bounds_as_text(bounds: tuple[float, ...]) -> tuple[str, ...]:
-    return (*map(repr, bounds), "+Inf")
+    Metrics that this version of the server does not have are left out: while workers are replaced,
+    they may be of different versions.
+    """
+    readings = Readings()
+    for name, rows in content["numbers"].items():
+        if metric := _BY_NAME.get(name):
+            readings.numbers[metric] = {
+                # JSON has no infinity.
+                tuple(labels): inf if value is None else float(value)
+                for labels, value in rows
+            }
+    for name, rows in content["counts"].items():
+        if metric := _BY_NAME.get(name):
+            readings.counts[metric] = {
+                tuple(labels): HistogramCounts(tuple(bounds), tuple(counts), total)
+                for labels, bounds, counts, total in rows
+            }
+    readings.process = {
+        (name, tuple((label, text) for label, text in labels)): value
+        for (name, labels), value in content["process"]
+    }
+    return readings

@@ -7,22 +7,25 @@ reactor thread.
 
 import gzip
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, exposition
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
+from prometheus_client.samples import Sample
+from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred, fail
 from twisted.python.failure import Failure
 
 from model.execution.memory import available_bytes
-from model.execution.thread import ModelThread
+from model.execution.thread import ModelThread, ThreadStopped
 from server.metrics.declared import MEMORY_AVAILABLE
-from server.metrics.gpu import GPUs
-from server.metrics.readings import Readings, families
+from server.metrics.families import families
+from server.metrics.gpu import GPUReading, GPUs
+from server.metrics.readings import ProcessSeries, Readings, from_content, to_json
 
 #: The fastest level: it makes a twentieth of the text, and the others not much less.
 GZIP_LEVEL = 1
@@ -72,7 +75,11 @@ def _accepted(header: str) -> set[str]:
 
 
 class ReadCollector(Collector):
-    """Collects what a scrape has read, the memory that is left, and the metrics of *process*."""
+    """
+    Collects what a scrape has read, the memory that is left, and the metrics of *process*.
+
+    If what was read has values for series of *process*, these are the values.
+    """
 
     def __init__(self, readings: Readings, process: Collector) -> None:
         self._readings = readings
@@ -84,7 +91,17 @@ class ReadCollector(Collector):
         if available is not None:
             self._readings.add(MEMORY_AVAILABLE, available)
         yield from families(self._readings)
-        yield from self._process.collect()
+        for family in self._process.collect():
+            family.samples = [
+                sample._replace(value=self._readings.process.get(series_of(sample), sample.value))
+                for sample in family.samples
+            ]
+            yield family
+
+
+def series_of(sample: Sample) -> ProcessSeries:
+    """Return the name and the labels of *sample*."""
+    return sample.name, tuple(sorted(sample.labels.items()))
 
 
 class Scrapes:
@@ -99,12 +116,20 @@ class Scrapes:
         read: Callable[[], Readings],
         gpus: GPUs,
         new_thread: Callable[[str], ModelThread],
+        group: Callable[[], Deferred[Any]] | None = None,
     ) -> None:
-        """*read* returns copies of all numbers except for those of *gpus*."""
+        """
+        *read* returns copies of all numbers except for those of *gpus*.
+
+        *group* returns a Deferred of the readings of all workers, this one included, as the decoded
+        JSON of `to_json`; None: there is only this one.
+        """
         self._read = read
+        self._group = group
         self._gpus = gpus
         self._new_thread = new_thread
         self._thread: ModelThread | None = None
+        self._stopped = False
         self._one_at_a_time = DeferredLock()
         self._waiting: dict[Format, list[Deferred[bytes]]] = {}
         self._process = CollectorRegistry()
@@ -123,11 +148,42 @@ class Scrapes:
 
     async def _made(self, form: Format) -> bytes:
         gpus = await self._gpus.read()
-        readings = self._read()
+        take = await self._taken()
+        return await self._running_thread().call(lambda: self._encoded(form, take(), gpus))
+
+    async def _taken(self) -> Callable[[], Readings]:
+        """Return a function that returns what is reported, for the thread of the text."""
+        if self._group is None:
+            readings = self._read()
+            return lambda: readings
+        return partial(from_content, await self._group())
+
+    def _encoded(self, form: Format, readings: Readings, gpus: Sequence[GPUReading]) -> bytes:
+        """Return the text of *readings* and *gpus*; called on the thread of the text."""
         for gpu in gpus:
             gpu.add_to(readings)
-        thread = self._running_thread()
-        return await thread.call(partial(form.encode, ReadCollector(readings, self._process)))
+        return form.encode(ReadCollector(readings, self._process))
+
+    def json(self) -> Deferred[bytes]:
+        """
+        Return a Deferred of what this process alone has read, as JSON for `from_content`.
+
+        Without its GPUs and the memory that is left, which belong to the machine.  Fails with
+        `ThreadStopped` after `stop`.
+        """
+        if self._stopped:
+            return fail(ThreadStopped("the server has stopped"))
+        readings = self._read()
+
+        def encoded() -> bytes:
+            readings.process = {
+                series_of(sample): sample.value
+                for family in self._process.collect()
+                for sample in family.samples
+            }
+            return to_json(readings)
+
+        return self._running_thread().call(encoded)
 
     def _running_thread(self) -> ModelThread:
         if self._thread is None:
@@ -142,6 +198,7 @@ class Scrapes:
 
     async def stop(self) -> None:
         """End the threads after the text under way."""
+        self._stopped = True
         self._gpus.stop()
         if self._thread is not None:
             await self._thread.stop()

@@ -35,6 +35,8 @@ class ServerMetrics:
     lag: EventLoopLag
     announcement: Announcement
     ready: Callable[[], bool]  #: whether `GET /readyz` answers 200
+    #: The number of the worker, if there are several; then the label of each of its lanes has it.
+    worker: int | None = None
 
     def read(self) -> Readings:
         """Return all metrics, except for those of the process and of the GPUs."""
@@ -54,8 +56,9 @@ class ServerMetrics:
     def _read_lanes(self, readings: Readings) -> None:
         readings.add(declared.LANES, len(self.lanes.lanes))
         readings.add(declared.LANES_HUNG, len(self.lanes.hung))
+        prefix = "" if self.worker is None else f"{self.worker}/"
         for number, lane in enumerate(self.lanes.lanes):
-            readings.add(declared.LANE_BUSY, lane.busy_seconds, str(number))
+            readings.add(declared.LANE_BUSY, lane.busy_seconds, f"{prefix}{number}")
 
     def _read_decode_pool(self, readings: Readings) -> None:
         report = self.pool.report()

@@ -8,7 +8,7 @@ access log, which needs no event and is faster.  docs/logs.md lists the keys of 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import orjson
 from twisted.logger import (
@@ -42,14 +42,20 @@ class LineFormat:
     of_access: Callable[[float, Access], bytes]
 
 
-def plain_event(event: LogEvent) -> bytes | None:
+def plain_event(event: LogEvent, worker: int | None = None) -> bytes | None:
     """
     Return the line for *event*, with local date and time, and below it the traceback of a failure.
+
+    *worker* is the number of the worker that logs it, if there are several.
     """
     message, traceback = _texts(event)
     if not message and not traceback:
         return None
-    return _plain(event["log_time"], _level(event), message, traceback)
+    return _plain(event["log_time"], _level(event), _by(worker) + message, traceback)
+
+
+def _by(worker: int | None) -> str:
+    return "" if worker is None else f"worker {worker}: "
 
 
 def _plain(when: float, level: str, message: str, traceback: str = "") -> bytes:
@@ -58,17 +64,21 @@ def _plain(when: float, level: str, message: str, traceback: str = "") -> bytes:
     return _encoded(f"{date} {level:<8} {printable(message)}{traceback}\n")
 
 
-def _plain_access(when: float, access: Access) -> bytes:
-    return _plain(when, LogLevel.info.name, access_line(access))
+def _plain_access(when: float, access: Access, worker: int | None = None) -> bytes:
+    return _plain(when, LogLevel.info.name, _by(worker) + access_line(access))
 
 
-def json_event(event: LogEvent) -> bytes | None:
-    """Return *event* as a JSON object in one line; None if the event has no text."""
+def json_event(event: LogEvent, worker: int | None = None) -> bytes | None:
+    """
+    Return *event* as a JSON object in one line; None if the event has no text.
+
+    *worker* is the number of the worker that logs it, if there are several.
+    """
     message, traceback = _texts(event)
     if not message and not traceback:
         return None
     logger = event.get("log_namespace") or event.get("log_system") or LEGACY
-    fields = _head(event["log_time"], _level(event), logger, message)
+    fields = _head(event["log_time"], _level(event), logger, message, worker)
     fields |= {key: str(event[key]) for key in _SHOWN if event.get(key) is not None}
     # Without a model, `version` is that of a program.
     if "model" in fields and event.get("version") is not None:
@@ -81,18 +91,22 @@ def json_event(event: LogEvent) -> bytes | None:
     return _json(fields)
 
 
-def _json_access(when: float, access: Access) -> bytes:
+def _json_access(when: float, access: Access, worker: int | None = None) -> bytes:
     message = f"{access.method} {access.uri} {access.status}"
-    return _json(_head(when, LogLevel.info.name, ACCESS, message) | access_fields(access))
+    head = _head(when, LogLevel.info.name, ACCESS, message, worker)
+    return _json(head | access_fields(access))
 
 
-def _head(when: float, level: str, logger: object, message: str) -> dict[str, object]:
+def _head(
+    when: float, level: str, logger: object, message: str, worker: int | None
+) -> dict[str, object]:
     second, part = divmod(int(when * 1000), 1000)
     return {
         "time": f"{_utc(second)}.{part:03d}Z",
         "level": level,
         "logger": str(logger),
         "message": message,
+        **({} if worker is None else {"worker": worker}),
     }
 
 
@@ -154,3 +168,11 @@ PLAIN = LineFormat(plain_event, _plain_access)
 JSON = LineFormat(json_event, _json_access)
 #: The form of twistd's own log.
 TWISTD = LineFormat(_twistd_event, _twistd_access)
+
+
+def of_worker(lines: LineFormat, worker: int) -> LineFormat:
+    """Return `PLAIN` or `JSON`, as *lines* is, with lines that name the worker."""
+    of_event, of_access = (plain_event, _plain_access)
+    if lines is JSON:
+        of_event, of_access = (json_event, _json_access)
+    return LineFormat(partial(of_event, worker=worker), partial(of_access, worker=worker))

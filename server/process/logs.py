@@ -23,7 +23,7 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from server.process.error_bursts import FIRST_INTERVAL_SECONDS, ErrorBursts
-from server.process.log_lines import JSON, LEGACY, PLAIN, LineFormat
+from server.process.log_lines import JSON, LEGACY, PLAIN, LineFormat, of_worker
 from server.process.log_writer import LogWriter, write_all
 from server.settings.table import LogFormat
 
@@ -69,6 +69,8 @@ class ServerLog:
         )
         self.observer: ILogObserver = FilteringLogObserver(self._bursts, [_levels()])
         self.write_access = self._writer.write_access
+        #: Writes a line with its end as it is, on any thread.
+        self.write_line = self._writer.write_line
 
     def start(self, reactor: Any) -> None:  # Any: see `server.service.InferenceService`
         """
@@ -102,13 +104,20 @@ def own_stderr() -> int:
 
 
 def begin_logging(
-    log_format: LogFormat, write: Callable[[bytes], object] | None = None
+    log_format: LogFormat,
+    write: Callable[[bytes], object] | None = None,
+    *,
+    worker: int | None = None,
 ) -> ServerLog:
     """
     From now on, write the log of this process with *write*, by default to stderr; call once.
 
-    The caller starts the returned log before it runs the reactor.
+    The lines name *worker*, the number of this process among several.  The caller starts the
+    returned log before it runs the reactor.
     """
-    log = ServerLog(write or partial(write_all, own_stderr()), FORMATS[log_format])
+    lines = FORMATS[log_format]
+    if worker is not None:
+        lines = of_worker(lines, worker)
+    log = ServerLog(write or partial(write_all, own_stderr()), lines)
     globalLogBeginner.beginLoggingTo([log.observer], redirectStandardIO=False)
     return log

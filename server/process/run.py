@@ -1,24 +1,29 @@
 """
-Run a server in this process: reactor, signals, log and exit code.
+Run one server as a whole process: reactor, signals, log and exit code.
+
+With several workers this process is their supervisor, or one of them.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.logger import Logger
 
 from server.api.dialect import Dialect
 from server.api.native import NATIVE
-from server.doctor.examination import explain
+from server.clock import MonotonicTime
 from server.lifecycle import StartError
 from server.model_loading import Loader, load_model
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
-from server.process.logs import begin_logging
+from server.process.logs import ServerLog, begin_logging
+from server.process.start_failure import ANSWERED, FAILED, StartFailure
+from server.process.supervise import supervise
+from server.process.systemd import notify_watchdog
 from server.settings.option import printable
 from server.settings.table import Settings
-
-#: Exit codes: the server answered every accepted request; the server could not start.
-ANSWERED, FAILED = 0, 1
+from server.workers.roles import WorkerRole, worker_role
+from server.workers.worker import WorkerPorts, bind_to_supervisor
 
 _log = Logger()
 
@@ -34,47 +39,70 @@ def run(
     Serve the model that *load* returns, until a signal; return the exit code.
 
     *dialect* defines the bodies at `POST /`.  The *notes* on the settings are logged; after the
-    reason of a failed start, what may explain it is logged too.  Call once, on the main thread.  A
-    second signal ends the process: then this function does not return.
+    reason of a failed start, what may explain it is logged too.  With several workers, each runs
+    the command of this process.  Call once, on the main thread.  A second signal ends the process:
+    then this function does not return.
     """
+    role = worker_role()
+    log = begin_logging(settings.log_format, worker=None if role is None else role.index)
+    if role is None:
+        for note in notes:
+            _log.info("{note}", note=printable(note))
+        if settings.workers > 1:
+            return supervise(settings, log)
+    return _serve(settings, role, log, load, dialect)
+
+
+def _serve(
+    settings: Settings, role: WorkerRole | None, log: ServerLog, load: Loader, dialect: Dialect
+) -> int:
+    """Serve in this process; *role* is its part, if it is one of several workers."""
+    if role is not None:
+        bind_to_supervisor(role)
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
-    from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
+    from server.loads import model_loads  # noqa: PLC0415 - a supervisor does without numpy
+    from server.process.signals import (  # noqa: PLC0415 - the same
+        end_at_once_on_second_signal,
+        ignore_second_signal,
+        reload_on_hangup,
+    )
     from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
+    from server.workers.worker_reports import WorkerGroup, worker_handlers  # noqa: PLC0415 - as loads
 
-    log = begin_logging(settings.log_format)
-    for note in notes:
-        _log.info("{note}", note=printable(note))
-    failed: list[str] = []
-
-    def report(reason: str) -> None:
-        _log.critical("{reason}", reason=reason)
-        for line in explain(reason, settings):
-            _log.warn("{line}", line=printable(line))
-
-    def fail(reason: str) -> None:
-        failed.append(reason)
-        report(reason)
-        reactor.stop()
-
+    failure = StartFailure(settings, reactor.stop)
+    worker = None if role is None else WorkerPorts(role, reactor, MonotonicTime(reactor))
+    group = None if worker is None else WorkerGroup(worker.role.index, worker.channel)
     service = InferenceService(
         settings,
         reactor,
-        fail=fail,
+        fail=failure.fail,
         on_loaded=freeze_startup_objects,
         load=load,
         dialect=dialect,
         write_access=log.write_access,
+        ports=worker,
+        on_beat=notify_watchdog if worker is None else worker.beat,
+        group=group,
     )
+    if worker is not None:
+        loads = partial(model_loads, service.models)
+        worker.handlers |= worker_handlers(service.scrapes.json, service.models, loads)
+        service.on_stop.append(worker.give_up)
     try:
         service.privilegedStartService()
     except StartError as error:
-        report(str(error))
+        failure.report(str(error))
         return FAILED
     log.start(reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
-    end_at_once_on_second_signal(service, reactor)
+    if worker is None:
+        end_at_once_on_second_signal(service, reactor)
+    else:
+        abort = ignore_second_signal(service, reactor)
+        worker.handlers["abort"] = lambda _: abort()
+    reload_on_hangup(service.reload, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()
     reactor.run()
-    return FAILED if failed else ANSWERED
+    return FAILED if failure.has_failed else ANSWERED

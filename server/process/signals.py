@@ -2,17 +2,17 @@
 SIGTERM and SIGINT (Ctrl-C): the first drains the server, the second ends the process at once.
 
 The first signal stops the reactor, which calls `InferenceService.stopService`: that answers every
-accepted request, and then the process ends.  This module handles the second signal.
+accepted request, and then the process ends.  This module handles the second signal, and SIGHUP,
+after which the files of the models are read again.  A supervisor of several workers handles the
+same signals.
 """
 
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.logger import Logger
-
-from server.service import InferenceService
 
 _log = Logger()
 
@@ -20,8 +20,21 @@ _log = Logger()
 DROPPED = 1
 
 
+class Stoppable(Protocol):
+    """What a signal stops: an `InferenceService` or a `Supervisor`."""
+
+    on_stop: list[Callable[[], object]]
+    start_has_failed: bool
+
+    def abort(self) -> None:
+        """Drop the requests that are not answered yet, and stop at once."""
+
+
 def end_at_once_on_second_signal(
-    service: InferenceService, reactor: Any, *, clean_up: Callable[[], object] = lambda: None
+    service: Stoppable,
+    reactor: Any,
+    *,
+    clean_up: Callable[[], object] = lambda: None,
 ) -> None:
     """
     Make SIGTERM and SIGINT abort *service* once it stops; the reactor handles the first signal.
@@ -41,8 +54,7 @@ def end_at_once_on_second_signal(
         os._exit(DROPPED)
 
     def abort() -> None:
-        reactor.addSystemEventTrigger("after", "shutdown", end)
-        service.abort()
+        _abort(service, reactor, end)
 
     def abort_soon(*_: object) -> None:
         reactor.callFromThread(abort)
@@ -56,3 +68,49 @@ def end_at_once_on_second_signal(
             )
 
     service.on_stop.append(stops)
+
+
+def _abort(service: Stoppable, reactor: Any, end: Callable[[], object]) -> None:
+    reactor.addSystemEventTrigger("after", "shutdown", end)
+    service.abort()
+
+
+def ignore_second_signal(service: Stoppable, reactor: Any) -> Callable[[], None]:
+    """
+    Make SIGTERM and SIGINT do nothing once *service* stops; return what ends the process at once.
+
+    For a worker: a service manager may send its signal to the supervisor and to all workers, and
+    the supervisor sends another.  Call this function on the main thread.
+    """
+
+    def stops() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    service.on_stop.append(stops)
+    return lambda: _abort(service, reactor, lambda: os._exit(DROPPED))
+
+
+def call_on_signal(number: signal.Signals, call: Callable[[], object], reactor: Any) -> None:
+    """Call *call* on the reactor thread after each signal *number*; on the main thread."""
+    signal.signal(number, lambda *_: reactor.callFromThread(call))
+
+
+def reload_on_hangup(reload: Callable[[], object], reactor: Any) -> None:
+    """
+    Call *reload* after SIGHUP, unless the process ignores this signal, as under nohup.
+
+    When the terminal of the process has been closed, which sends the same signal, the reactor stops
+    instead.  Call this function on the main thread.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return
+    has_terminal = os.isatty(0)
+
+    def hung_up() -> None:
+        if has_terminal and not os.isatty(0):
+            reactor.stop()
+        else:
+            reload()
+
+    call_on_signal(signal.SIGHUP, hung_up, reactor)

@@ -25,3 +25,9 @@ def notify(message: str, environ: Mapping[str, str] = os.environ) -> bool:
     except OSError:
         return False
     return True
+
+
+def notify_watchdog(alive: bool) -> None:
+    """Report that the service is alive, if *alive* is true."""
+    if alive:
+        notify("WATCHDOG=1")

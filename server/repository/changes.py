@@ -53,6 +53,13 @@ class RepositoryChanges:
             raise _unknown(name, model_names(self._reconciler))
         return report
 
+    async def reload(self) -> None:
+        """Read the repository now, and try again to load what has failed."""
+        held = self._reconciler.held
+        for failed in [it for it in held.values() if it.stage is Stage.FAILED]:
+            del held[failed.revision]
+        await self._reconciler.refresh()
+
     async def load(self, name: str, version: str | None) -> ModelReport:
         """
         Serve *version* in addition, or the versions by default if none is served.

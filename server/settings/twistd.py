@@ -49,6 +49,7 @@ class TwistdOptions(usage.Options):
         for name in (it.opts[0], *it.secondary_opts[:1])
     ]
     resolved: Resolved  #: the settings and their origins
+    arguments: Sequence[str]  #: as they were given
     check_config: bool  #: whether the settings are only to be checked and shown
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -62,6 +63,7 @@ class TwistdOptions(usage.Options):
         Raises `usage.UsageError` with one line if an option or a value is wrong.
         """
         arguments = list(sys.argv[1:] if options is None else options)
+        self.arguments = tuple(arguments)
         try:
             with _command.make_context("twistd tensorferry", arguments) as context:
                 command_line, self.check_config = _command.invoke(context)

@@ -17,6 +17,7 @@ from model.execution.decode_pool import DecodePool
 from server.lifecycle import State
 from server.service import IDLE_GRACE_SECONDS, InferenceService
 from server.settings.table import Settings
+from server.workers.worker_reports import WorkerGroup
 from tests.fakes.http import Client, request
 from tests.fakes.model import FakeRunner
 from tests.fakes.server import SIGNATURE, FakeLoader, SteppedThreads
@@ -123,8 +124,10 @@ class ServiceHarness:
         *,
         lanes: int = 1,
         withdraw: Callable[[], Deferred[None]] | None = None,
+        group: WorkerGroup | None = None,
+        reactor: FakeReactor | None = None,
     ) -> None:
-        self.reactor = FakeReactor()
+        self.reactor = reactor or FakeReactor()
         self.pool = ManualThreads()
         self.threads = SteppedThreads()
         self.runner = FakeRunner(SIGNATURE, spend=self._spend)
@@ -146,6 +149,7 @@ class ServiceHarness:
             fail=self.failures.append,
             on_loaded=lambda: self.states_when_loaded.append(self.service.lifecycle.state),
             load=self.loader,
+            group=group,
         )
 
     def _spend(self, rows: int) -> None:

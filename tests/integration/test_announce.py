@@ -1,6 +1,5 @@
 """A server with --announce, and the registry that it writes to."""
 
-import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -24,11 +23,11 @@ from tests.integration.servers import (
     started,
     wait_for,
 )
+from tests.integration.supervised import NUMPY_SERVER
 from tests.integration.test_numpy_backend import HEIGHT, MODEL, WIDTH
 
 pytestmark = pytest.mark.full
 
-NUMPY_SERVER = (sys.executable, "-P", "-m", "tests.integration.numpy_server")
 IMAGE = encoded(coloured(WIDTH, HEIGHT), "PNG")
 
 

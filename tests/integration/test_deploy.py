@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from server.metrics.declared import OF_WORKERS
 from tests.integration.clients import get, open_socket, post, request_bytes
 from tests.integration.faults import PATIENT, image, row, serving_faulty
 from tests.integration.faulty_server import FaultyModel
@@ -64,7 +65,7 @@ def test_prometheus_accepts_the_files(tmp_path: Path) -> None:
             job["static_configs"] = [{"targets": ["127.0.0.1:12480"]}]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(content))
     (tmp_path / ALERTS.name).write_text(ALERTS.read_text())
-    assert "SUCCESS: 13 rules found" in promtool("check", "config", tmp_path / "prometheus.yml")
+    assert "SUCCESS: 15 rules found" in promtool("check", "config", tmp_path / "prometheus.yml")
     rules = [
         {"record": f"panel:{number}", "expr": each.replace(INTERVAL, "5m")}
         for number, each in enumerate([*panel_expressions(), scaling_expression()])
@@ -121,11 +122,12 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Series]]:
 
 
 def missing(text: str, series: list[Series]) -> set[str]:
-    """Return the selectors in *text* that select no series, except those of a GPU."""
+    """Return the selectors in *text* without series, except those of a GPU and of workers."""
     return {
         f"{each.name}{{{each.matchers}}}"
         for each in selectors(text)
         if not each.name.startswith("tensorferry_gpu_")
+        and each.name not in {it.name for it in OF_WORKERS}
         and not any(map(each.selects, series))
         # a page names a histogram without the suffix of its samples
         and not any(it.name == f"{each.name}_count" for it in series)

@@ -12,10 +12,10 @@ from tests.images import coloured, encoded
 from tests.integration.clients import get, post
 from tests.integration.prometheus import needs_prometheus, promtool
 from tests.integration.servers import run_program, serving
+from tests.integration.supervised import NUMPY_SERVER
 
 pytestmark = pytest.mark.full
 
-NUMPY_SERVER = (sys.executable, "-P", "-m", "tests.integration.numpy_server")
 
 #: The most CPU time of the reactor thread for a scrape of 50 models, in milliseconds.
 MAX_REACTOR_MS = 50.0

@@ -23,7 +23,8 @@ from tests.integration.registries import (
     worker_at,
 )
 from tests.integration.servers import ROOT, TWISTD, Server, started, wait_for
-from tests.integration.test_numpy_backend import HEIGHT, MODEL, NUMPY_SERVER, WIDTH
+from tests.integration.supervised import NUMPY_SERVER
+from tests.integration.test_numpy_backend import HEIGHT, MODEL, WIDTH
 
 pytestmark = pytest.mark.full
 

@@ -11,7 +11,8 @@ from tests.integration.engines.etcd import Etcd
 from tests.integration.engines.zookeeper import ZooKeeper
 from tests.integration.registries import HTTP_ALONE, Registry, running_registry
 from tests.integration.servers import started, wait_for
-from tests.integration.test_numpy_backend import MODEL, NUMPY_SERVER
+from tests.integration.supervised import NUMPY_SERVER
+from tests.integration.test_numpy_backend import MODEL
 
 pytestmark = pytest.mark.full
 

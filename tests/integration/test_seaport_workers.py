@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from tests.integration.clients import get
-from tests.integration.engines.node import Ports, Program, registering, running
+from tests.integration.engines.node import Ports, Program, registered, registering, running
 from tests.integration.servers import ROOT, wait_for
 
 pytestmark = pytest.mark.full
@@ -105,9 +105,8 @@ def test_a_stopped_worker_is_gone_and_comes_back(tmp_path: Path) -> None:
     impatient = (sys.executable, "-m", "tests.integration.engines.impatient_registry", "registry")
     with (
         registering(ports, tmp_path, impatient),
-        running("attentive_worker", ports.seaport, tmp_path) as worker,
+        registered(ports, tmp_path, "attentive_worker") as worker,
     ):
-        wait_for(lambda: len(ports.workers()) == 1, "a worker")
         began = monotonic()
         while monotonic() < began + 2:
             assert len(ports.workers()) == 1  # its heartbeats keep it
@@ -133,5 +132,5 @@ def test_junk_and_many_connections_harm_no_worker(tmp_path: Path) -> None:
         assert "is closed: a line is no JSON" in registry.log
         assert registry.log.count("\n") < 40
         stack.close()
-        with running("worker", ports.seaport, tmp_path):
-            wait_for(lambda: len(ports.workers()) == 4, "a fourth worker", 5)
+        with registered(ports, tmp_path):
+            assert len(ports.workers()) == 4

@@ -288,7 +288,9 @@ STATUS = (
                 "images": nullable(OBJECT),
                 "default_signature": TEXT,
                 "signatures": {**OBJECT, "additionalProperties": OBJECT},
-            }
+                "workers": array(OBJECT),
+            },
+            optional=("workers",),
         ),
         errors=_OF_A_MODEL,
     ),
@@ -306,7 +308,9 @@ BATCHER = (
                 "totals": OBJECT,
                 "queues": array(OBJECT),
                 "runs": array(OBJECT),
-            }
+                "worker": COUNT,
+            },
+            optional=("worker",),
         ),
         errors=_OF_A_MODEL,
     ),

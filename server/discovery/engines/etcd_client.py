@@ -163,14 +163,17 @@ class EtcdClient:
         headers = Headers({"Content-Type": ["application/json"]})
         if self._token is not None:
             headers.setRawHeaders("Authorization", [self._token])
-        response = await self._http.post(
-            f"http://{place}/v3/{name}",
-            data=orjson.dumps(body),
-            headers=headers,
-            allow_redirects=False,
-            unbuffered=True,
-            reactor=self._reactor,
-        )
+        try:
+            response = await self._http.post(
+                f"http://{place}/v3/{name}",
+                data=orjson.dumps(body),
+                headers=headers,
+                allow_redirects=False,
+                unbuffered=True,
+                reactor=self._reactor,
+            )
+        except error.ConnectingCancelledError:
+            raise defer.CancelledError from None
         stream = Stream(on_line)
         response.deliverBody(stream)
         return stream

@@ -56,7 +56,7 @@ class ZooKeeperSession:
         self._reactor = reactor
         self._on_change = on_change
         self._waiting: list[Deferred[None]] = []
-        self._started = False
+        self._running = False
         self._client = _client(url)
         self._client.add_listener(
             lambda state: self._reactor.callFromThread(self._changed, AWAY.get(state, CONNECTED))
@@ -69,9 +69,9 @@ class ZooKeeperSession:
         return None if known is None else known[0]
 
     def start(self) -> None:
-        """Begin to connect, on a thread of its own; nothing happens if it was started before."""
-        if not self._started:
-            self._started = True
+        """Begin to connect, on a thread of its own; nothing happens if it has begun."""
+        if not self._running:
+            self._running = True
             self._client.start_async()
 
     def connected(self) -> Deferred[None]:
@@ -109,21 +109,27 @@ class ZooKeeperSession:
 
         def watch(event: WatchedEvent) -> None:
             if event.type != EventType.NONE:  # that is a change of the connection
-                self._reactor.callFromThread(changed)
+                self._reactor.callFromThread(self._pass_on, changed)
 
         return watch
+
+    def _pass_on(self, changed: Callable[[], object]) -> None:
+        if self._running:
+            changed()
 
     def stop(self) -> Deferred[None]:
         """
         End the session, its connection and its threads; its ephemeral nodes are removed at once.
 
         If the server does not answer, the Deferred fires after `CALL_TIMEOUT`, and the threads
-        end by themselves, at the latest after the lease.
+        end by themselves, at the latest after the lease.  From now on there are no more calls of
+        *on_change* and of watches.
         """
         stopped: Deferred[None] = Deferred()
-        if not self._started:
+        if not self._running:
             stopped.callback(None)
             return stopped
+        self._running = False
         Thread(target=self._end, args=(stopped,), daemon=True).start()
         return stopped.addTimeout(CALL_TIMEOUT, self._reactor, lambda *_: None)
 
@@ -141,7 +147,8 @@ class ZooKeeperSession:
             waiting, self._waiting = self._waiting, []
             for ready in waiting:
                 ready.callback(None)
-        self._on_change(reason)
+        if self._running:
+            self._on_change(reason)
 
 
 def _fire(waiting: Deferred[None]) -> None:

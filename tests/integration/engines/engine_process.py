@@ -31,12 +31,12 @@ class EngineProcess:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, and wait until it takes connections."""
+        """Start it, and wait until it answers."""
         with (self._folder / "engine.log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_for(self._answers, f"answer of {self._command[0]}: {self._folder}", 60)
+        wait_for(self._runs_and_answers, f"answer of {self._command[0]}: {self._folder}", 60)
 
     def kill(self) -> None:
         """End it with SIGKILL."""
@@ -64,12 +64,16 @@ class EngineProcess:
             with suppress(ProcessLookupError):
                 self.kill()
 
-    def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, (self._folder / "engine.log").read_text()
+    def answers(self) -> bool:
+        """Return whether it takes calls; here: connections."""
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5):
             return True
         return False
+
+    def _runs_and_answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._folder / "engine.log").read_text()
+        return self.answers()
 
     def __enter__(self) -> Self:
         self.start()

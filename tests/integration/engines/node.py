@@ -3,7 +3,7 @@
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,15 @@ import orjson
 
 from tests.integration.clients import get
 from tests.integration.engines.programs import COMMANDS, needed
-from tests.integration.servers import ROOT, TENSORFERRY, Server, free_port, readiness, started
+from tests.integration.servers import (
+    ROOT,
+    TENSORFERRY,
+    Server,
+    free_port,
+    readiness,
+    started,
+    wait_for,
+)
 
 NODE = ROOT / "tests" / "integration" / "engines" / "node"
 
@@ -56,6 +64,11 @@ class Program:
         self.pid = process.pid
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+    @property
     def lines(self) -> list[str]:
         """The lines that it has printed."""
         return self._output.read_text().splitlines()
@@ -82,3 +95,25 @@ def running(name: str, port: int, folder: Path) -> Iterator[Program]:
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def registered(ports: Ports, folder: Path, name: str = "worker") -> Iterator[Program]:
+    """
+    Run the worker *name*; yield when the registry lists it.
+
+    The package picks a port at random, and does not test whether it is free: a worker that has
+    ended is started again, as a supervisor does.
+    """
+    before = len(ports.workers())
+    with ExitStack() as stack:
+        while True:
+            worker = stack.enter_context(running(name, ports.seaport, folder))
+            wait_for(
+                lambda worker=worker: worker.has_ended or len(ports.workers()) > before,  # type: ignore[misc]  # mypy infers no lambda with a default
+                f"registration: {folder}",
+            )
+            if not worker.has_ended:
+                break
+            assert "EADDRINUSE" in "".join(worker.lines), worker.lines
+        yield worker

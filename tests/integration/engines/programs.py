@@ -10,7 +10,7 @@ COMMANDS = {
     "haproxy": "apt-get install haproxy",
     "java": "apt-get install zookeeper",
     "node": "apt-get install nodejs npm",
-    "seaport": "npm ci --prefix tests/integration/engines/node",
+    "seaport": "npm ci --ignore-scripts --prefix tests/integration/engines/node",
 }
 
 #: Debian has haproxy in a folder that is not in the PATH of users.

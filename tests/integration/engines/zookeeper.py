@@ -1,5 +1,7 @@
 """ZooKeeper, of the Debian package zookeeperd, with our own configuration."""
 
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 from tests.integration.engines.engine_process import EngineProcess
@@ -18,6 +20,7 @@ clientPort={port}
 clientPortAddress=127.0.0.1
 admin.enableServer=false
 maxClientCnxns=0
+4lw.commands.whitelist=srvr
 """
 
 #: A small machine virtual, which starts fast.
@@ -36,6 +39,14 @@ class ZooKeeper(EngineProcess):
         )
         main = "org.apache.zookeeper.server.ZooKeeperServerMain"
         super().__init__([java, *JAVA_OPTIONS, "-cp", str(JAR), main, "zoo.cfg"], folder, port)
+
+    def answers(self) -> bool:
+        """Return whether it serves: it takes connections before that, and leaves them silent."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(b"srvr")
+            connection.settimeout(5)
+            return b"Mode: standalone" in connection.makefile("rb").read()
+        return False
 
     @property
     def url(self) -> str:

@@ -1,0 +1,173 @@
+"""
+The supervisor's end of the reports: ask all workers, add up, answer the worker that asks.
+
+A count of all workers never falls.  A worker sends its counts before it unloads its models; one
+that crashes loses at most what it has counted in `POLL_SECONDS` and in no report.  Runs on the
+reactor thread of the supervisor, which serves no requests: to add up the readings of one worker
+with 50 models takes it some milliseconds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import orjson
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from server.discovery.worker_record import ModelLoad
+from server.metrics.declared import WORKER_RESTARTS, WORKERS, WORKERS_READY, WORKERS_SILENT
+from server.metrics.readings import Readings, from_content, to_json
+from server.workers.channel import Channel, ChannelError, Handler
+from server.workers.kept_counts import KeptCounts
+from server.workers.sums import combined_load, is_ready
+
+_log = Logger()
+
+#: Seconds between two reports of each worker.
+POLL_SECONDS = 5.0
+
+#: A worker that has not answered after these seconds is left out.
+MAX_ANSWER_SECONDS = 1.0
+
+
+#: The state of a worker that takes requests.
+READY_STATE = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One process of a worker."""
+
+    index: int  #: the number of the worker, from 0; its successor has the same
+    pid: int
+    state: str  #: what it does, in one word for users
+    channel: Channel
+
+
+class GroupReports:
+    """The reports of all workers together."""
+
+    def __init__(
+        self,
+        workers: Callable[[], Sequence[Worker]],
+        clock: IReactorTime,
+        *,
+        configured: int,
+        restarts: Callable[[], int],
+    ) -> None:
+        """
+        *workers* returns every process that has a channel and has not ended: also those that start
+        or drain.  *configured* is their number as set, *restarts* that of the restarts so far.
+        """
+        self._workers = workers
+        self._configured = configured
+        self._restarts = restarts
+        self._counts = KeptCounts()
+        self._logged: set[tuple[int, str]] = set()  # the processes and calls without an answer
+        self._poll = LoopingCall(self.collect)
+        self._poll.clock = clock
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """Return the handlers for the channel to each worker."""
+        return {
+            "readings": lambda _: Deferred.fromCoroutine(self._readings()),
+            "status": lambda _: Deferred.fromCoroutine(self._status()),
+            "last_readings": self._last_readings,
+        }
+
+    def start(self) -> None:
+        """Begin to ask the workers every `POLL_SECONDS`."""
+        polling = self._poll.start(POLL_SECONDS, now=False)
+        polling.addErrback(lambda it: _log.failure("the workers are not asked any more", it))
+
+    def stop(self) -> None:
+        """Ask no more; a second call does nothing."""
+        if self._poll.running:
+            self._poll.stop()
+
+    def collect(self) -> Deferred[Readings]:
+        """Return a Deferred of the sum of the readings of all workers; it does not fail."""
+        return Deferred.fromCoroutine(self._collect())
+
+    async def _collect(self) -> Readings:
+        workers = self._workers()
+        found = await self._ask(workers, "readings", from_content)
+        running = {it.pid for it in self._workers()}
+        answered, ready = set(), set()
+        for worker, readings in zip(workers, found, strict=True):
+            if readings is None or worker.pid not in running:
+                continue
+            self._counts.report(worker.pid, readings)
+            answered.add(worker.pid)
+            if is_ready(readings):
+                ready.add(worker.index)
+        self._counts.forget_ended(running)
+        self._logged = {it for it in self._logged if it[0] in running}
+        total = self._counts.total(answered)
+        total.add(WORKERS, self._configured)
+        total.add(WORKERS_READY, len(ready))
+        total.add(WORKERS_SILENT, len(running - answered))
+        total.add(WORKER_RESTARTS, self._restarts())
+        return total
+
+    async def _readings(self) -> orjson.Fragment:
+        return orjson.Fragment(to_json(await self.collect()))
+
+    def _last_readings(self, argument: Any) -> None:  # Any: JSON
+        """Called by a worker that has answered its last request."""
+        if argument["pid"] in {it.pid for it in self._workers()}:
+            self._counts.report(argument["pid"], from_content(argument["readings"]))
+
+    async def _status(self) -> list[dict[str, object]]:
+        """Return the status of each worker, in their order, as `GET /status` shows it."""
+        workers = sorted(self._workers(), key=lambda it: (it.index, it.pid))
+        found = await self._ask(workers, "status", dict)
+        unknown = {"lanes": None, "expected_wait_ms": None}
+        return [
+            {"index": it.index, "pid": it.pid, "state": it.state, **(status or unknown)}
+            for it, status in zip(workers, found, strict=True)
+        ]
+
+    async def loads(self) -> dict[str, ModelLoad]:
+        """Return the load of the ready workers together, by model."""
+        ready = [it for it in self._workers() if it.state == READY_STATE]
+        found = await self._ask(ready, "load", _loads_from)
+        return combined_load([it for it in found if it is not None])
+
+    async def _ask(
+        self, workers: Sequence[Worker], name: str, read: Callable[[Any], Any]
+    ) -> list[Any]:  # Any: what *read* returns
+        """Return what each of *workers* answers to the call *name*; None if it does not."""
+        return await gatherResults(
+            [
+                it.channel.call(name, timeout=MAX_ANSWER_SECONDS)
+                .addCallback(read)
+                .addErrback(self._no_answer, it, name)
+                for it in workers
+            ]
+        )
+
+    def _no_answer(self, failure: Failure, worker: Worker, name: str) -> None:
+        """Log the reason, once for each process and call."""
+        if (worker.pid, name) in self._logged:
+            return
+        self._logged.add((worker.pid, name))
+        if failure.check(ChannelError):
+            reason = failure.getErrorMessage()
+            _log.info("worker {index} does not report: {why}", index=worker.index, why=reason)
+        else:
+            text = "worker {index}: its {name} cannot be read"
+            _log.failure(text, failure, index=worker.index, name=name)
+
+
+def _loads_from(content: Any) -> dict[str, ModelLoad]:  # Any: JSON
+    """Return the loads in *content*, which `worker_reports.loads_to` has made."""
+    return {
+        name: ModelLoad(inf if wait is None else wait, added, tuple(versions))
+        for name, (wait, added, versions) in content.items()
+    }

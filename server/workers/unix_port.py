@@ -1,0 +1,72 @@
+"""
+Accept connections from a Unix socket that other processes accept from as well.
+
+Twisted's own port would change the mode of the path, and remove it at its end.  Runs on the reactor
+thread.
+"""
+
+import socket
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+#: The most connections that are accepted before other work is done.
+_MAX_ACCEPTS = 100
+
+
+@implementer(IListeningPort, IReadDescriptor)
+class SharedUnixPort:
+    """Gives connections to a factory until `stopListening`, which leaves the path as it is."""
+
+    def __init__(self, listener: socket.socket, factory: IProtocolFactory, reactor: Any) -> None:
+        """*listener* listens, and does not block.  *reactor* is Any as in `InferenceService`."""
+        self._listener = listener
+        self._factory = factory
+        self._reactor = reactor
+        self._name: str = listener.getsockname()
+
+    def startListening(self) -> None:
+        """Begin to accept connections."""
+        self._factory.doStart()
+        self._reactor.addReader(self)
+
+    def stopListening(self) -> Deferred[None]:
+        """Accept no more, and close the descriptor of this process; a second call does nothing."""
+        if self.fileno() >= 0:
+            self._reactor.removeReader(self)
+            self._listener.close()
+            self._factory.doStop()
+        return succeed(None)
+
+    def getHost(self) -> UNIXAddress:
+        """Return the address."""
+        return UNIXAddress(self._name)
+
+    def doRead(self) -> None:
+        """Called when a connection waits: another process may be faster to accept it."""
+        for _ in range(_MAX_ACCEPTS):
+            try:
+                accepted, _peer = self._listener.accept()
+            except OSError:  # none waits any more, or there is no descriptor for it
+                return
+            with accepted:
+                accepted.setblocking(False)
+                self._reactor.adoptStreamConnection(
+                    accepted.fileno(), socket.AF_UNIX, self._factory
+                )
+
+    def fileno(self) -> int:
+        """Return the descriptor; -1 after `stopListening`."""
+        return self._listener.fileno()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Called when the reactor stops."""
+        self.stopListening()
+
+    def logPrefix(self) -> str:
+        """Return a name for Twisted's log."""
+        return "SharedUnixPort"
