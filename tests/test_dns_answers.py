@@ -30,7 +30,7 @@ def answered(
     data: bytes, workers: Sequence[WorkerRecord] = WORKERS, *, over_tcp: bool = False
 ) -> dns.Message:
     """Return the answer to the message *data*."""
-    zone = WorkerZone(Workers(workers), ZONE, "127.0.0.1")
+    zone = WorkerZone(Workers(workers), ZONE, ip_address("127.0.0.1"))
     encoded = answer(zone, data, over_tcp=over_tcp)
     assert encoded is not None
     message = dns.Message()

@@ -170,9 +170,18 @@ def test_any_port_is_one_that_is_free_for_udp_and_tcp() -> None:
     assert [it.stopped for it in reactor.tcp] == [True, True, True, False]
 
 
-def test_a_port_that_is_taken_is_an_error_of_the_start() -> None:
+UNBOUND = {
+    ("::1", 53): "cannot listen for DNS on [::1]:53: taken",
+    ("localhost", 5999): "cannot listen for DNS on localhost: it is no IP address",
+}
+
+
+@pytest.mark.parametrize(("place", "reason"), UNBOUND.items(), ids=str)
+def test_a_place_that_cannot_be_bound_is_an_error_of_the_start(
+    place: tuple[str, int], reason: str
+) -> None:
     """In one line."""
-    service = dns_service(Workers(), ZONE, Ports(taken=3), ("::1", 53))
+    service = dns_service(Workers(), ZONE, Ports(taken=3), place)
     with pytest.raises(StartError) as error:
         service.privilegedStartService()
-    assert str(error.value) == "cannot listen for DNS on [::1]:53: taken"
+    assert str(error.value) == reason

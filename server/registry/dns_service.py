@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from server.discovery.engine_url import join_host_port
 from server.lifecycle import StartError
 from server.registry.dns_answers import MAX_QUERY_BYTES, answer
-from server.registry.dns_zone import KnownWorkers, WorkerZone
+from server.registry.dns_zone import KnownWorkers, WorkerZone, address_of
 
 #: Seconds after which a TCP connection without a question is closed.
 MAX_IDLE_SECONDS = 10.0
@@ -144,7 +144,9 @@ class DNSService(Service):
         return int(self._ports[0].getHost().port) if self._ports else self._port
 
     def privilegedStartService(self) -> None:
-        """Listen; raises `StartError` if the port cannot be bound."""
+        """Listen; raises `StartError` if the interface is a name, or the port cannot be bound."""
+        if self._interface and address_of(self._interface) is None:
+            raise StartError(f"cannot listen for DNS on {self._interface}: it is no IP address")
         for attempts_left in reversed(range(1 if self._port else _ATTEMPTS)):
             try:
                 self._ports = self._listen()
@@ -195,6 +197,6 @@ def dns_service(
     *listen* is interface and port; 0 stands for any port that is free for UDP and TCP.  Raises
     ValueError if *zone* is no name of a zone.
     """
-    interface, _ = listen
-    address = "" if interface in ("", "0.0.0.0", "::") else interface  # noqa: S104 - a comparison
-    return DNSService(WorkerZone(directory, zone, address), reactor, listen)
+    address = address_of(listen[0])
+    own = None if address is None or address.is_unspecified else address
+    return DNSService(WorkerZone(directory, zone, own), reactor, listen)

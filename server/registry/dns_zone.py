@@ -63,13 +63,15 @@ NOTHING = Found([], [])
 class WorkerZone:
     """The records of one zone, read from *directory* for each question."""
 
-    def __init__(self, directory: KnownWorkers, name: str, address: str = "") -> None:
+    def __init__(
+        self, directory: KnownWorkers, name: str, address: IPv4Address | IPv6Address | None = None
+    ) -> None:
         """*name* is that of the zone; *address* is that of this name server, if it has just one."""
         self.name = name.strip(".").lower().encode("ascii")
         if not is_host_name(self.name):
             raise ValueError(f"{name!r} is no name of a DNS zone")
         self._directory = directory
-        self._address = ip_address(address) if address else None
+        self._address = address
         self._random = Random()  # noqa: S311 - no secret
 
     def covers(self, name: bytes) -> bool:

@@ -11,18 +11,26 @@ import orjson
 import pytest
 
 from server.discovery.worker_record import WorkerRecord
+from server.registry.settings import DEFAULT_ZONE
 from tests.fakes.dns import ZONE
 from tests.fakes.numpy_backend import LinearModel
 from tests.integration.clients import post
-from tests.integration.engines.dns import NameServer, name_server
+from tests.integration.engines.dns import NameServer, name_server, port_in
 from tests.integration.engines.haproxy import HAProxy, haproxy
 from tests.integration.moody_server import SLOW_ROW
-from tests.integration.servers import Server, started, wait_for
+from tests.integration.registries import running_registry
+from tests.integration.servers import START, Server, started, wait_for
 from tests.integration.steady_load import SteadyLoad
 
 pytestmark = pytest.mark.full
 
 MOODY_SERVER = (sys.executable, "-P", "-m", "tests.integration.moody_server")
+
+#: Any free port, and no seaport.
+WITH_DNS = (
+    *("--listen", "tcp:0:interface=127.0.0.1", "--seaport-listen", "none"),
+    *("--dns-listen", "127.0.0.1:0"),
+)
 
 CLIENTS = 16
 
@@ -37,6 +45,17 @@ def body(number: float) -> bytes:
 
 #: Half of the clients wait for a slow run, so that each worker always has requests in a run.
 BODIES = [body(SLOW_ROW if number % 2 else 1.0) for number in range(CLIENTS)]
+
+
+def starting(folder: Path, *options: str) -> AbstractContextManager[Server]:
+    """Start a server of a small model in the new *folder*."""
+    folder.mkdir()
+    model = folder / "model.npz"
+    LinearModel(np.zeros((1, 1, 3, 1), np.float32), np.ones((2, 1), np.float32)).save(model)
+    return started(
+        f"--model={model}", "--max-batch-size=8", "--default-timeout=none", *options,
+        cache_home=folder, folder=folder, command=MOODY_SERVER,
+    )  # fmt: skip
 
 
 class Fleet:
@@ -58,14 +77,7 @@ class Fleet:
 
     def _starting(self) -> AbstractContextManager[Server]:
         self._started += 1
-        folder = self._folder / f"worker-{self._started}"
-        folder.mkdir()
-        model = folder / "model.npz"
-        LinearModel(np.zeros((1, 1, 3, 1), np.float32), np.ones((2, 1), np.float32)).save(model)
-        return started(
-            "--port=0", f"--model={model}", "--max-batch-size=8", "--default-timeout=none",
-            cache_home=self._folder, folder=folder, command=MOODY_SERVER,
-        )  # fmt: skip
+        return starting(self._folder / f"worker-{self._started}", "--port=0")
 
     def announce(self, worker: Server) -> None:
         """Add the record of *worker*."""
@@ -191,3 +203,24 @@ def test_the_workers_stay_while_the_name_server_is_away(tmp_path: Path, slots: i
         assert len(proxy.states()) == slots - 1
         ends.enter_context(name_server(tmp_path / "successor", names.port)).put(*fleet)
         wait_for(lambda: len(proxy.states()) == slots, "the last worker in HAProxy")
+
+
+def test_announced_workers_leave_haproxy_without_a_loss(tmp_path: Path) -> None:
+    """With the real registry: a stopped worker withdraws its record, and ends."""
+    with ExitStack() as ends:
+        registry = ends.enter_context(running_registry(tmp_path, *WITH_DNS)).process
+        announce = f"--announce=registry://127.0.0.1:{registry.port}"
+        folders = [tmp_path / name for name in ("one", "two", "three")]
+        workers = [ends.enter_context(starting(folder, announce)) for folder in folders]
+        dns_port = registry.wait_for(lambda: port_in(registry.log), "name server")
+        options = (dns_port, DEFAULT_ZONE, "--model=default")
+        proxy = ends.enter_context(haproxy(tmp_path / "haproxy", *options))
+        proxy.wait_for_workers(ports(workers), START)
+        with SteadyLoad(proxy.port, BODIES) as load:
+            for count, worker in enumerate(workers[:2], 1):
+                load.wait_for_answers(50)
+                worker.signal()
+                assert worker.exit_code() == 0
+                proxy.wait_for_workers(ports(workers[count:]))
+            load.wait_for_answers(50)
+            assert load.failures == []
