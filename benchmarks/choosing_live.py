@@ -35,12 +35,13 @@ from benchmarks.tables import middle, table
 SERVICES = (0.020, 0.020, 0.060)
 MAX_ROWS = 8
 
-CLIENTS = 24
+CLIENTS = 48
 SETTLING = 3.0  #: seconds of load before anything counts: the workers report every second
 PATIENCE = 30.0  #: seconds until all workers are listed
 
 BODY = b"a row"
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\n"
+REQUEST += b"X-Request-Timeout-Ms: 60000\r\n"  # so that no worker refuses it
 REQUEST += b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 NEXT = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LIST = b"GET /workers HTTP/1.1\r\nHost: a\r\n\r\n"
