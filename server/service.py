@@ -323,6 +323,7 @@ class InferenceService(Service):
             if not self._ports.has_successor:
                 self._accept_backlog(port)
             await maybeDeferred(port.stopListening)
+        self._ports.closed()
         if not self.start_has_failed:
             await self._pause(IDLE_GRACE_SECONDS)
         self.connections.close_idle()

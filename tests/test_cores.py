@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.execution.cores import usable_cores
+from model.execution.cores import share_cores, usable_cores
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,15 @@ def test_the_smallest_limit_counts(
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    assert usable_cores(tmp_path) == cores
+
+
+@pytest.mark.parametrize(("processes", "cores"), [(1, 8), (3, 2), (8, 1), (20, 1)])
+def test_processes_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, cores: int
+) -> None:
+    """In equal shares of whole cores, at least one each."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("model.execution.cores._processes", 1)
+    share_cores(processes)
     assert usable_cores(tmp_path) == cores

@@ -18,7 +18,7 @@ from batcher.trace import Run, Trace
 from server.call import Timing
 from server.http.access import Access
 from server.http.trace_context import TraceContext
-from server.process.log_lines import JSON, PLAIN, TWISTD, json_event, plain_event
+from server.process.log_lines import JSON, PLAIN, TWISTD, json_event, of_worker, plain_event
 from server.process.logs import begin_logging
 
 #: A moment in Unix time: 2026-02-03 04:05:06 UTC.
@@ -54,6 +54,17 @@ def event(text: str, **more: object) -> LogEvent:
 def test_a_line_has_date_level_and_text(logged: LogEvent, line: str) -> None:
     """Date and time are local."""
     assert plain_event(logged) == f"2026-02-03 09:50:06 {line}\n".encode()
+
+
+@pytest.mark.usefixtures("nepal")
+def test_a_line_of_a_worker_names_it() -> None:
+    """In both formats, also in the access log."""
+    plain, as_json = of_worker(PLAIN, 2), of_worker(JSON, 2)
+    for line in (plain.of_event(event("it is ready")), plain.of_access(MOMENT, entry())):
+        assert line is not None
+        assert line.startswith(b"2026-02-03 09:50:06 info     worker 2: ")
+    for line in (as_json.of_event(event("it is ready")), as_json.of_access(MOMENT, entry())):
+        assert json_of(line)["worker"] == 2
 
 
 def test_an_event_without_text_is_no_line() -> None:
@@ -293,7 +304,8 @@ def test_the_page_lists_each_key_of_a_line() -> None:
     listed = set()
     for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE):
         listed |= set(re.findall(r"\w+", row))
-    assert listed == lines[0].keys() | lines[1].keys()
+    worker = json_of(of_worker(JSON, 0).of_event(event("ready")))
+    assert listed == lines[0].keys() | lines[1].keys() | worker.keys()
     (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     _, access, error = (orjson.loads(line) for line in block.splitlines())
     assert list(access) == list(lines[0])

@@ -338,3 +338,22 @@ def test_the_models_of_a_model_config_file_are_changed_there_alone(
             assert (caught.value.status, str(caught.value)) == (409, message)
         assert changed.state() == LATEST
         assert not changed.toml.exists()
+
+
+def test_a_reload_tries_failed_versions_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: Log
+) -> None:
+    """Although their files are the same; those that serve are not loaded again."""
+    changed = Changed(monkeypatch, tmp_path, 'versions = "all"\n')
+    changed.broken = {2}
+    changed.harness.start()
+    assert list(changed.harness.reasons().values()) == ["wrong"]
+    changed.broken = set()
+    loads = len(changed.harness.repository.loads)
+    fired = outcomes(ensureDeferred(changed.changes.reload()))
+    changed.harness.turn()
+    assert fired == [None]
+    assert changed.harness.reasons() == {}
+    assert len(changed.harness.repository.loads) == loads + 1
+    changed.harness.stop()
+    log.flush_errors()

@@ -151,6 +151,20 @@ def test_connections_in_the_backlog_are_served(harness: ServiceHarness) -> None:
     assert fired == [None]
 
 
+def test_connections_in_the_backlog_are_left_to_a_successor(harness: ServiceHarness) -> None:
+    """It accepts from the same socket; without `--drain-delay`, since no address changes."""
+    harness.service.settings = replace(harness.service.settings, drain_delay=30.0)
+    harness.reactor.port_kind = BacklogPort
+    harness.started()
+    (port,) = harness.reactor.ports
+    assert isinstance(port, BacklogPort)
+    port.backlog = [harness.connect]
+    harness.service._ports.has_successor = True
+    assert harness.stop() == [None]
+    assert port.stopped
+    assert len(port.backlog) == 1
+
+
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_a_server_that_is_still_starting_stops_too(
     steps: int, harness: ServiceHarness, log: Log

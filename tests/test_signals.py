@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from model.errors import ModelError
 from server.lifecycle import State
-from server.process.signals import end_at_once_on_second_signal
+from server.process.signals import end_at_once_on_second_signal, reload_on_hangup
 from tests.fakes.http import request
 from tests.fakes.server import Log
 from tests.fakes.service import ServiceHarness
@@ -103,3 +103,30 @@ def test_the_second_signal_drops_requests_and_ends_the_process(
     for function, args, kwargs in harness.reactor.triggers["after"]["shutdown"]:
         function(*args, **kwargs)
     assert ends == ["cleaned up", 1]
+
+
+HANGUPS = [
+    # (a terminal at the start, afterwards) -> what a SIGHUP does
+    ((False, False), ["reload"]),
+    ((True, True), ["reload"]),
+    ((True, False), ["stop"]),
+]
+
+
+@pytest.mark.parametrize(("terminal", "does"), HANGUPS)
+def test_a_hangup_reloads_unless_the_terminal_is_closed(
+    terminal: tuple[bool, bool], does: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reload is called on the reactor thread."""
+    done: list[str] = []
+    noted: list[Callable[..., object]] = []
+    calls: list[Callable[[], object]] = []
+    monkeypatch.setattr(signal, "signal", lambda _, handler: noted.append(handler))
+    states = [*terminal]
+    monkeypatch.setattr(os, "isatty", lambda _: states.pop(0) if states else False)
+    reactor = SimpleNamespace(callFromThread=calls.append, stop=lambda: done.append("stop"))
+    reload_on_hangup(lambda: done.append("reload"), reactor)
+    noted[0](signal.SIGHUP, None)
+    assert done == []
+    calls[0]()
+    assert done == does

@@ -78,6 +78,19 @@ def test_a_worker_that_ends_is_started_again_with_backoff(
     assert harness.supervisor.ended_well
 
 
+def test_a_worker_that_is_stopped_alone_leaves_connections_to_the_others(
+    harness: SupervisorHarness,
+) -> None:
+    """Its socket is shut when it accepts no more, although it still answers requests."""
+    harness.ready()
+    harness.started["1a"].call["closed"](None)
+    assert harness.happened() == ["1 shut"]
+    harness.supervisor.roll()
+    harness.started["0b"].ready()
+    harness.started["0a"].call["closed"](None)
+    assert harness.happened() == ["0b start", "0 open", "0a succeeded", "0a SIGTERM"]
+
+
 def test_workers_are_replaced_one_by_one(harness: SupervisorHarness) -> None:
     """The old one learns of its successor before it gets SIGTERM; the next waits for its end."""
     harness.ready()
@@ -169,7 +182,7 @@ def test_a_worker_that_drops_requests_at_the_stop_is_reported(
     harness.ready()
     stopped = outcomes(harness.supervisor.stopService())
     harness.supervisor.abort()
-    assert harness.happened()[-2:] == ["0a SIGTERM", "1a SIGTERM"]
+    assert harness.happened() == ["all close", "0a SIGTERM", "1a SIGTERM", "0a abort", "1a abort"]
     harness.clock.advance(5)
     assert harness.happened() == ["0a SIGKILL", "1a SIGKILL"]
     harness.started["0a"].end(1)

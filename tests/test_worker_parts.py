@@ -82,7 +82,7 @@ def test_each_address_is_planned(
 )
 def test_other_kinds_of_addresses_are_refused(description: str) -> None:
     """In one line."""
-    with pytest.raises(StartError, match="^cannot listen on ") as caught:
+    with pytest.raises(StartError, match="cannot listen on ") as caught:
         plan_sockets([description], None)
     assert "\n" not in str(caught.value)
     if description.startswith(("haproxy", "systemd")):

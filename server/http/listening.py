@@ -53,6 +53,9 @@ class Ports:
     async def serve(self) -> None:
         """Called when the model is loaded, before the server is ready."""
 
+    def closed(self) -> None:
+        """Called when a stop has closed all ports, while accepted requests are answered."""
+
 
 def listen(reactor: object, description: str, site: IProtocolFactory) -> IListeningPort:
     """Listen on the endpoint *description* and return the port; raises `StartError` on failure."""

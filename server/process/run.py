@@ -62,7 +62,11 @@ def _serve(
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
     from server.loads import model_loads  # noqa: PLC0415 - a supervisor does without numpy
-    from server.process.signals import end_at_once_on_second_signal, reload_on_hangup  # noqa: PLC0415
+    from server.process.signals import (  # noqa: PLC0415 - the same
+        end_at_once_on_second_signal,
+        ignore_second_signal,
+        reload_on_hangup,
+    )
     from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
     from server.workers.worker_reports import WorkerGroup, worker_handlers  # noqa: PLC0415 - as loads
 
@@ -92,7 +96,11 @@ def _serve(
         return FAILED
     log.start(reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
-    end_at_once_on_second_signal(service, reactor, announces=role is None)
+    if worker is None:
+        end_at_once_on_second_signal(service, reactor)
+    else:
+        abort = ignore_second_signal(service, reactor)
+        worker.handlers["abort"] = lambda _: abort()
     reload_on_hangup(service.reload, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()

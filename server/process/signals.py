@@ -35,13 +35,12 @@ def end_at_once_on_second_signal(
     reactor: Any,
     *,
     clean_up: Callable[[], object] = lambda: None,
-    announces: bool = True,
 ) -> None:
     """
     Make SIGTERM and SIGINT abort *service* once it stops; the reactor handles the first signal.
 
     When the stop begins, a log line states what a second signal does, because the process may
-    first have to wait for the start or for a request to end; with *announces* False there is none.
+    first have to wait for the start or for a request to end.
 
     After the second signal, when the reactor has stopped, *clean_up* is called and the process ends
     with exit code `DROPPED`.  It does not wait for threads, because a run may still block one.
@@ -55,8 +54,7 @@ def end_at_once_on_second_signal(
         os._exit(DROPPED)
 
     def abort() -> None:
-        reactor.addSystemEventTrigger("after", "shutdown", end)
-        service.abort()
+        _abort(service, reactor, end)
 
     def abort_soon(*_: object) -> None:
         reactor.callFromThread(abort)
@@ -64,12 +62,33 @@ def end_at_once_on_second_signal(
     def stops() -> None:
         signal.signal(signal.SIGTERM, abort_soon)
         signal.signal(signal.SIGINT, abort_soon)
-        if announces and not service.start_has_failed:
+        if not service.start_has_failed:
             _log.info(
                 "stopping; a second signal (Ctrl-C) stops the server at once and drops requests"
             )
 
     service.on_stop.append(stops)
+
+
+def _abort(service: Stoppable, reactor: Any, end: Callable[[], object]) -> None:
+    reactor.addSystemEventTrigger("after", "shutdown", end)
+    service.abort()
+
+
+def ignore_second_signal(service: Stoppable, reactor: Any) -> Callable[[], None]:
+    """
+    Make SIGTERM and SIGINT do nothing once *service* stops; return what ends the process at once.
+
+    For a worker: a service manager may send its signal to the supervisor and to all workers, and
+    the supervisor sends another.  Call this function on the main thread.
+    """
+
+    def stops() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    service.on_stop.append(stops)
+    return lambda: _abort(service, reactor, lambda: os._exit(DROPPED))
 
 
 def call_on_signal(number: signal.Signals, call: Callable[[], object], reactor: Any) -> None:

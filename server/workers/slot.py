@@ -23,6 +23,9 @@ from server.workers.restarts import Backoff
 #: some, while it loads a model.
 MAX_SILENCE_SECONDS = 60
 
+#: After `Slot.abort`, the processes have this long to end by themselves.
+ABORT_SECONDS = 5.0
+
 _log = Logger()
 
 
@@ -101,7 +104,7 @@ class Slot:
         """
         self.index = index
         self.runs: list[Run] = []
-        #: Whether each process has ended with 0 after a signal to stop, or before it was ready.
+        #: Whether each process that was ready has ended with 0 after `stop`.
         self.ended_well = True
         self._spawn = spawn
         self._sockets = sockets
@@ -132,16 +135,21 @@ class Slot:
             run.process = self._spawn(
                 self.index,
                 accepts_at_once=accepts_at_once,
-                handlers={**self._handlers, "ready": lambda _: self._ready(run), "beat": beat},
+                handlers={
+                    **self._handlers,
+                    "ready": lambda _: self._ready(run),
+                    "beat": beat,
+                    "closed": lambda _: self._closed(run),
+                },
                 on_ended=lambda code: self._ended(run, end_in_words(code), well=code == 0),
             )
         except OSError as error:
             self._ended(run, f"could not be started: {error.strerror}", well=True)
 
-    def _ready(self, run: Run) -> None:
-        """Called when the model of a process is loaded: it accepts connections next."""
+    def _ready(self, run: Run) -> bool:
+        """Called when the model of a process is loaded; return whether to accept connections."""
         if self._stopping:
-            return
+            return False
         self._sockets.open(self.index)
         run.ready_since = self._clock.seconds()
         old, run.stage = self.serving, Stage.READY
@@ -149,6 +157,12 @@ class Slot:
             old.stage = Stage.LEAVING
         self._settle(replaced=True)
         self._on_ready()
+        return True
+
+    def _closed(self, run: Run) -> None:
+        """Called when a process accepts no more connections: it stops."""
+        if run.stage is Stage.READY and not self._stopping:  # after a signal to this process alone
+            self._sockets.shut(self.index)
 
     def _settle(self, *, replaced: bool) -> None:
         """Report the outcome of `replace`, if it is under way."""
@@ -159,13 +173,11 @@ class Slot:
     def _ended(self, run: Run, reason: str, *, well: bool) -> None:
         stage, run.stage = run.stage, Stage.ENDED
         self.runs.remove(run)
-        if not well and (
-            stage is Stage.LEAVING or (self._stopping and run.ready_since is not None)
-        ):
-            self.ended_well = False
-            _log.error("worker {index} {reason}", index=self.index, reason=reason)
         if not self._stopping and stage is not Stage.LEAVING:
             self._failed(run, reason)
+        elif not well and run.ready_since is not None:
+            self.ended_well = self.ended_well and not self._stopping
+            _log.error("worker {index} {reason}", index=self.index, reason=reason)
         run.ended.callback(None)
 
     def _failed(self, run: Run, reason: str) -> None:
@@ -235,6 +247,13 @@ class Slot:
         for run in self.runs:
             if run.process is not None:
                 run.process.signal(number)
+
+    def abort(self) -> None:
+        """Let all processes drop their requests; kill those that do not end soon."""
+        for run in self.runs:
+            if run.process is not None:
+                run.process.channel.call("abort").addErrback(lambda _: None)  # it is killed
+        self._clock.callLater(ABORT_SECONDS, self.signal, signal.SIGKILL)
 
     async def stop(self) -> None:
         """Send SIGTERM to all processes; return when they have ended."""

@@ -26,9 +26,6 @@ from server.workers.slot import Slot, Spawn, Stage
 from server.workers.socket_plan import plan_sockets
 from server.workers.sockets import ListeningSockets
 
-#: After a second signal, the workers have this long to end by themselves.
-ABORT_SECONDS = 5.0
-
 #: A worker that is ready and has not reported for longer counts as not alive, for systemd.
 MAX_BEAT_SECONDS = 5
 
@@ -89,7 +86,7 @@ class Supervisor(Service):
 
     @property
     def ended_well(self) -> bool:
-        """Whether, so far, no worker that was to end has dropped a request."""
+        """Whether no worker has dropped a request at the stop."""
         return all(slot.ended_well for slot in self._slots)
 
     def ports(self) -> list[IAddress]:
@@ -186,6 +183,8 @@ class Supervisor(Service):
     async def _roll(self) -> None:
         try:
             for slot in self._slots:
+                if self._stopping is not None:
+                    return
                 if slot.serving is None:
                     _log.info("worker {index} is being started already", index=slot.index)
                 elif not await slot.replace():
@@ -233,5 +232,4 @@ class Supervisor(Service):
         if self._withdrawing is not None:
             self._withdrawing.cancel()
         for slot in self._slots:
-            slot.signal(signal.SIGTERM)
-            self._clock.callLater(ABORT_SECONDS, slot.signal, signal.SIGKILL)
+            slot.abort()

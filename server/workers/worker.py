@@ -90,9 +90,13 @@ class WorkerPorts(Ports):
 
     async def serve(self) -> None:
         """Report that the worker is ready, and accept connections."""
-        await self.channel.call("ready", timeout=_OPEN_SECONDS)
-        if not self.role.accepts_at_once:
+        is_open = await self.channel.call("ready", timeout=_OPEN_SECONDS)
+        if is_open and not self.role.accepts_at_once:
             self._accept()
+
+    def closed(self) -> None:
+        """Let the other workers have all new connections, unless this one has a successor."""
+        self.channel.call("closed").addErrback(lambda _: None)  # the supervisor has ended
 
     def give_up(self) -> None:
         """Close the sockets from which no connection was accepted yet: the worker stops."""

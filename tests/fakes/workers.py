@@ -16,11 +16,10 @@ from server.workers.supervisor import Supervisor
 
 
 class FakeChannel(Channel):
-    """A connection that notes the calls but those for reports; `fails` decides their outcome."""
+    """A connection that notes the calls, and answers them but those for reports."""
 
     def __init__(self, clock: Clock, note: Callable[[str], object]) -> None:
         super().__init__({}, clock)
-        self.fails = False
         self._note = note
 
     def call(self, name: str, argument: object = None, *, timeout: float = 5.0) -> Deferred[object]:
@@ -28,8 +27,6 @@ class FakeChannel(Channel):
         if name == "readings":
             return fail(ChannelError(f"{name}: no answer"))
         self._note(name)
-        if self.fails:
-            raise ChannelError(f"{name}: no answer")
         return succeed(None)
 
 

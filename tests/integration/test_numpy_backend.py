@@ -1,6 +1,5 @@
 """A server with another engine, in a process that never imports TensorFlow."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from tests.fakes.numpy_backend import LinearModel
 from tests.images import coloured, encoded
 from tests.integration.clients import form, get, post
 from tests.integration.servers import Server, reasons, run_program, serving
+from tests.integration.supervised import NUMPY_SERVER
 
 pytestmark = pytest.mark.full
 
-NUMPY_SERVER = (sys.executable, "-P", "-m", "tests.integration.numpy_server")
 HEIGHT, WIDTH, LABELS = 4, 5, ("red", "green", "blue")
 MEAN, SCALE = 100.0, 0.5
 RANDOM = np.random.default_rng(5)

@@ -15,6 +15,7 @@ from tests.integration.clients import get, post
 from tests.integration.daemons import daemon_port, has_ended, killed_after, write_model
 from tests.integration.graphs import SCORES
 from tests.integration.servers import TWISTD, wait_for
+from tests.integration.supervised import worker_pids
 
 pytestmark = pytest.mark.full
 
@@ -62,4 +63,29 @@ def test_a_daemon_serves_until_sigterm(tmp_path: Path) -> None:
     assert not pidfile.exists()
     log = logfile.read_text()
     assert log.index("] draining\n") < log.index("] stopped; every accepted request was answered\n")
+    assert "Traceback" not in log
+
+
+def test_a_daemon_supervises_workers(tmp_path: Path) -> None:
+    """Their lines are in its log file, and they end with it."""
+    pidfile, logfile = tmp_path / "ferry.pid", tmp_path / "ferry.log"
+    write_model(tmp_path)
+    command = [
+        *(*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}"),
+        *("tensorferry", "--port=0", "--model=.", "--max-batch-size=4", "--workers=2"),
+    ]
+    with killed_after(pidfile):
+        daemon_port(command, logfile, tmp_path)
+        pid = int(pidfile.read_text())
+        wait_for(lambda: "2 of 2 workers are ready" in logfile.read_text(), "workers", 60)
+        workers = worker_pids(pid)
+        assert len(workers) == 2
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: has_ended(pid), "the end of the daemon")
+        assert all(map(has_ended, workers))
+    assert not pidfile.exists()
+    log = logfile.read_text()
+    for worker in (0, 1):
+        assert f" worker {worker}: stopped; every accepted request was answered\n" in log
+    assert "] all workers have ended\n" in log
     assert "Traceback" not in log

@@ -46,7 +46,7 @@ def test_workers_share_a_port_and_are_replaced_without_a_failed_request(tmp_path
     none.
 
     A Unix socket, which all workers share, keeps its path and mode until the end.  Then SIGTERM
-    under load: every request that was accepted is answered, exit code 0.
+    under load, to all processes: every request that was accepted is answered, exit code 0.
     """
     with supervising(tmp_path, "--listen=unix:ferry.sock:mode=600") as server:
         load = Load(server.port)
@@ -73,6 +73,8 @@ def test_workers_share_a_port_and_are_replaced_without_a_failed_request(tmp_path
         load = Load(server.port)
         signalled = monotonic()
         server.signal()
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
         assert server.exit_code() == 0
         load.stop()
         assert [failure for failure in load.failures if failure.written < signalled] == []
