@@ -78,9 +78,9 @@ class InferenceService(Service):
     must end the process.  *on_loaded* is called when the model is loaded and warm, before the
     server is ready.  *load* returns the model; it is called on a thread of its own.
 
-    If the settings name a registry, the server is registered there while it is ready.  When it
-    stops, it is withdrawn first.  Requests are served as before until that has ended or failed, but
-    no longer than `server.withdrawal.MAX_WITHDRAW_SECONDS`.
+    If the settings name a registry, the server is registered there while it is ready, unless it is
+    one of several workers.  When it stops, it is withdrawn first.  Requests are served as before
+    until that has ended or failed, but no longer than `server.withdrawal.MAX_WITHDRAW_SECONDS`.
 
     *write_access* writes the lines of the access log, if the settings ask for one.  *ports* listens
     on the addresses of the settings, by default by itself; *on_beat* is called each second with

@@ -33,6 +33,24 @@ def test_the_others_start_when_worker_0_is_ready(harness: SupervisorHarness) -> 
     assert harness.supervisor.channels() == [it.channel for it in harness.started.values()]
 
 
+def test_a_registry_lists_the_workers_while_one_of_them_is_ready_and_well(
+    harness: SupervisorHarness, log: Log
+) -> None:
+    """All workers are one server for it."""
+    harness.start()
+    found = [harness.is_ready()]
+    harness.started["0a"].ready()
+    found.append(harness.is_ready())
+    harness.started["1a"].ready()
+    for name, is_well in (("0a", False), ("1a", False), ("0a", True)):
+        harness.started[name].beat(is_well)
+        found.append(harness.is_ready())
+    harness.started["0a"].end(-9)
+    found.append(harness.is_ready())
+    assert found == [False, True, True, False, True, False]
+    assert len(log.flush_errors()) == 1
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [

@@ -203,6 +203,7 @@ READY = _gauge("ready", "1 if GET /readyz answers 200, else 0.", combine=Combine
 ANNOUNCED = _gauge(
     "announced",
     "1 while the registry of --announce is known to list the server, else 0.",
+    combine=Combine.MAX,
 )
 ANNOUNCE_FAILURES = _counter(
     "announce_failures_total", "Calls to the registry of --announce that have failed."

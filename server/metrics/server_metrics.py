@@ -48,8 +48,9 @@ class ServerMetrics:
         self._read_decode_pool(readings)
         self._read_front_end(readings)
         readings.add(declared.READY, self.ready())
-        readings.add(declared.ANNOUNCED, self.announcement.is_registered)
-        readings.add(declared.ANNOUNCE_FAILURES, self.announcement.failures)
+        if self.worker is None:  # else the supervisor adds these
+            readings.add(declared.ANNOUNCED, self.announcement.is_registered)
+            readings.add(declared.ANNOUNCE_FAILURES, self.announcement.failures)
         readings.add(declared.BUILD_INFO, 1, __version__, *_versions())
         return readings
 

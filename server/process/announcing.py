@@ -8,7 +8,7 @@ import ipaddress
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -47,6 +47,20 @@ def check_announced(settings: Settings) -> None:
     """
     if settings.announce and all(it.startswith("unix:") for it in settings.endpoints):
         raise NoTCPAddress
+
+
+class Announcing(Protocol):
+    """Makes an announcer as `announcing` does, with its other arguments."""
+
+    def __call__(
+        self,
+        addresses: Sequence[IAddress],
+        *,
+        loads: Callable[[], Awaitable[Mapping[str, ModelLoad]]],
+        ready: Callable[[], bool],
+        announcement: Announcement,
+    ) -> Announcer | None:
+        """Return the announcer, not started, or None."""
 
 
 def announcing(

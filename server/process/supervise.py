@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from server.clock import MonotonicTime
 from server.lifecycle import StartError
+from server.process.announcing import announcing
 from server.process.logs import ServerLog
 from server.process.signals import (
     call_on_signal,
@@ -40,7 +42,11 @@ def supervise(settings: Settings, log: ServerLog) -> int:
     clock = MonotonicTime(reactor)
     command = WorkerCommand((sys.executable, *sys.orig_argv[1:]), os.getcwd(), os.environ)  # noqa: PTH109
     supervisor = Supervisor(
-        settings, clock, spawner(settings, command, reactor, clock), fail=failure.fail
+        settings,
+        clock,
+        spawner(settings, command, reactor, clock),
+        fail=failure.fail,
+        announcing=partial(announcing, settings, clock=clock, reactor=reactor),
     )
     try:
         supervisor.privilegedStartService()

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.application.service import IService
 from twisted.logger import Logger
 
 from server.clock import MonotonicTime
+from server.process.announcing import announcing
 from server.process.signals import call_on_signal
 from server.process.supervise import spawner
 from server.process.twistd_service import ServerProcess, TwistdService
@@ -43,7 +45,13 @@ def make_supervisor(process: ServerProcess, arguments: Sequence[str]) -> IServic
     )
     clock = MonotonicTime(process.reactor)
     start = spawner(process.settings, command, process.reactor, clock)
-    service = _Supervisor(process.settings, clock, start, fail=process.fail)
+    service = _Supervisor(
+        process.settings,
+        clock,
+        start,
+        fail=process.fail,
+        announcing=partial(announcing, process.settings, clock=clock, reactor=process.reactor),
+    )
     service.process = process
     process.attend(service, service.reload)
     process.reactor.callWhenRunning(call_on_signal, signal.SIGUSR2, service.roll, process.reactor)

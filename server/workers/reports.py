@@ -19,8 +19,16 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from server.discovery.announcer import Announcement
 from server.discovery.worker_record import ModelLoad
-from server.metrics.declared import WORKER_RESTARTS, WORKERS, WORKERS_READY, WORKERS_SILENT
+from server.metrics.declared import (
+    ANNOUNCE_FAILURES,
+    ANNOUNCED,
+    WORKER_RESTARTS,
+    WORKERS,
+    WORKERS_READY,
+    WORKERS_SILENT,
+)
 from server.metrics.readings import Readings, from_content, to_json
 from server.workers.channel import Channel, ChannelError, Handler
 from server.workers.kept_counts import KeptCounts
@@ -59,14 +67,17 @@ class GroupReports:
         *,
         configured: int,
         restarts: Callable[[], int],
+        announcement: Announcement,
     ) -> None:
         """
         *workers* returns every process that has a channel and has not ended: also those that start
         or drain.  *configured* is their number as set, *restarts* that of the restarts so far.
+        *announcement* is that of all workers as one server.
         """
         self._workers = workers
         self._configured = configured
         self._restarts = restarts
+        self._announcement = announcement
         self._counts = KeptCounts()
         self._logged: set[tuple[int, str]] = set()  # the processes and calls without an answer
         self._poll = LoopingCall(self.collect)
@@ -113,6 +124,8 @@ class GroupReports:
         total.add(WORKERS_READY, len(ready))
         total.add(WORKERS_SILENT, len(running - answered))
         total.add(WORKER_RESTARTS, self._restarts())
+        total.add(ANNOUNCED, self._announcement.is_registered)
+        total.add(ANNOUNCE_FAILURES, self._announcement.failures)
         return total
 
     async def _readings(self) -> orjson.Fragment:

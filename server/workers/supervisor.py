@@ -11,12 +11,14 @@ from contextlib import suppress
 from functools import partial
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from server.discovery.announcer import Announcement, Announcer
 from server.http.listening import address_in_words
+from server.process.announcing import Announcing, check_announced
 from server.process.systemd import notify, notify_watchdog
 from server.settings.table import Settings
 from server.withdrawal import withdraw_in_time
@@ -40,9 +42,9 @@ class Supervisor(Service):
     computes.  If it ends before it was ready, *fail* is called with the reason in one line, or with
     an empty one if the worker has logged it; it must end the process.
 
-    *spawn* returns what starts a process that accepts from the given sockets.  *on_ready* is called
-    once, when the first worker is ready; *withdraw* when a stop begins, as by `InferenceService`.
-    *handlers* answer more calls of the workers.
+    *spawn* returns what starts a process that accepts from the given sockets.  *announcing* makes
+    the announcer that the settings ask for: it registers all workers as one server while one of
+    them is ready, and is stopped before they are.  *handlers* answer more calls of the workers.
     """
 
     def __init__(
@@ -52,9 +54,8 @@ class Supervisor(Service):
         spawn: Callable[[ListeningSockets], Spawn],
         *,
         fail: Callable[[str], object],
+        announcing: Announcing,
         handlers: Mapping[str, Handler] | None = None,
-        on_ready: Callable[[], object] = lambda: None,
-        withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
     ) -> None:
         self.settings = settings
         #: Called when a stop begins, before the server is withdrawn.
@@ -64,16 +65,18 @@ class Supervisor(Service):
         self._clock = clock
         self._spawn = spawn
         self._fail = fail
+        self.announcement = Announcement()
         #: Of all workers together.
         self.reports = GroupReports(
             self.workers,
             clock,
             configured=settings.workers,
             restarts=lambda: sum(slot.restarts for slot in self._slots),
+            announcement=self.announcement,
         )
         self._handlers = {**self.reports.handlers(), **(handlers or {})}
-        self._report_ready = on_ready
-        self._withdraw = withdraw
+        self._announcing = announcing
+        self._announcer: Announcer | None = None
         self._sockets: ListeningSockets | None = None
         self._slots: list[Slot] = []
         self._seconds = LoopingCall(self._each_second)
@@ -114,6 +117,7 @@ class Supervisor(Service):
 
     def privilegedStartService(self) -> None:
         """Bind all addresses; raises `StartError` if one cannot be bound."""
+        check_announced(self.settings)
         plans = plan_sockets(self.settings.endpoints, self.settings.admin_listen)
         sockets = self._sockets = ListeningSockets(plans, self.settings.workers)
         for address in sockets.addresses():
@@ -130,6 +134,17 @@ class Supervisor(Service):
             )
             for index in range(self.settings.workers)
         ]
+        self._announcer = self._announcing(
+            self.ports(),
+            loads=self.reports.loads,
+            ready=self._is_ready,
+            announcement=self.announcement,
+        )
+
+    def _is_ready(self) -> bool:
+        """Return whether a worker takes requests and has reported that it is alive."""
+        runs = [slot.serving for slot in self._slots]
+        return any(it is not None and it.is_well for it in runs)
 
     def startService(self) -> None:
         """Start worker 0."""
@@ -145,7 +160,8 @@ class Supervisor(Service):
             for slot in self._slots[1:]:
                 slot.start()
             notify("READY=1")
-            self._report_ready()
+            if self._announcer is not None:
+                self._announcer.start()
         ready, workers = len(self.channels()), len(self._slots)
         notify(f"STATUS={ready} of {workers} workers are ready")
         _log.info("{ready} of {workers} workers are ready", ready=ready, workers=workers)
@@ -206,9 +222,12 @@ class Supervisor(Service):
 
     async def _stop(self) -> None:
         notify("STOPPING=1\nSTATUS=draining")
-        if self._was_ready:
+        if self._was_ready and self._announcer is not None:
+            stop = self._announcer.stop
             self._withdrawing = ensureDeferred(
-                withdraw_in_time(self._withdraw, self._clock, is_aborted=lambda: self._aborted)
+                withdraw_in_time(
+                    lambda: ensureDeferred(stop()), self._clock, is_aborted=lambda: self._aborted
+                )
             )
             with suppress(CancelledError):
                 await self._withdrawing

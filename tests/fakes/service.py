@@ -18,24 +18,11 @@ from server.lifecycle import State
 from server.service import IDLE_GRACE_SECONDS, InferenceService
 from server.settings.table import Settings
 from server.workers.worker_reports import WorkerGroup
+from tests.fakes.announcer import FakeAnnouncer
 from tests.fakes.http import Client, request
 from tests.fakes.model import FakeRunner
 from tests.fakes.server import SIGNATURE, FakeLoader, SteppedThreads
 from tests.fakes.threads import Calls, ManualThreads, outcomes
-
-
-class FakeAnnouncer:
-    """An `Announcer` that calls *withdraw* when it stops."""
-
-    def __init__(self, withdraw: Callable[[], Deferred[None]]) -> None:
-        self._withdraw = withdraw
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    async def stop(self) -> None:
-        """Wait until the server is withdrawn."""
-        await self._withdraw()
 
 
 @implementer(IListeningPort)

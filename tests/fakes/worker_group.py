@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from server.discovery.announcer import Announcement
 from server.workers.channel import Channel, Handler
 from server.workers.reports import READY_STATE, GroupReports, Worker
 
@@ -50,7 +51,11 @@ class FakeSupervisor:
         self._pairs: list[Pair] = []
         self.restarts = 0
         self.reports = GroupReports(
-            lambda: list(self.workers), clock, configured=2, restarts=lambda: self.restarts
+            lambda: list(self.workers),
+            clock,
+            configured=2,
+            restarts=lambda: self.restarts,
+            announcement=Announcement(),
         )
 
     def connect(self, index: int, pid: int, handlers: Mapping[str, Handler]) -> Channel:

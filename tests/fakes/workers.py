@@ -1,7 +1,7 @@
 """A supervisor whose processes, sockets and time the test controls."""
 
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
@@ -13,6 +13,7 @@ from server.workers.channel import Channel, ChannelError, Handler
 from server.workers.slot import Process
 from server.workers.socket_plan import PlannedSocket
 from server.workers.supervisor import Supervisor
+from tests.fakes.announcer import FakeAnnouncer
 
 
 class FakeChannel(Channel):
@@ -107,6 +108,9 @@ class SupervisorHarness:
         self.notified: list[str] = []
         self.failures: list[str] = []
         self.readiness: list[str] = []
+        self.announcer = FakeAnnouncer(withdraw, lambda: self.readiness.append("ready"))
+        #: Returns whether the supervisor counts as ready, once it has bound its addresses.
+        self.is_ready: Callable[[], bool] = bool
         monkeypatch.setattr("server.workers.supervisor.ListeningSockets", FakeSockets(self))
         monkeypatch.setattr("server.workers.supervisor.notify", self.notified.append)
         monkeypatch.setattr("server.process.systemd.notify", self.notified.append)
@@ -115,9 +119,14 @@ class SupervisorHarness:
             self.clock,
             lambda _: self._spawn,
             fail=self.failures.append,
-            on_ready=lambda: self.readiness.append("ready"),
-            withdraw=withdraw,
+            announcing=self._announcing,
         )
+
+    def _announcing(
+        self, addresses: Sequence[IAddress], *, ready: Callable[[], bool], **_: object
+    ) -> FakeAnnouncer:
+        self.is_ready = ready
+        return self.announcer
 
     def note(self, name: str, what: str) -> None:
         """Note an event."""

@@ -98,6 +98,29 @@ def test_a_server_registers_itself_and_is_withdrawn_before_it_stops(
         assert server.log.count("withdrawn from registry://127.0.0.1") == 1
 
 
+def test_several_workers_are_registered_as_one_server(registry: HTTPRegistry, model: Path) -> None:
+    """One record for all of them; the removal is answered before a worker drains."""
+    folder = model.parent
+    during: list[int | None] = []
+    with started(
+        *options(registry, model), "--workers=2",
+        cache_home=folder, folder=folder, command=NUMPY_SERVER,
+    ) as server:  # fmt: skip
+        port = wait_until_listed(registry, server)
+        assert port == server.port
+        server.wait_for(lambda: "2 of 2 workers are ready" in server.log, "line", 30)
+        renewals = len(registry.calls) + 3
+        wait_for(lambda: len(registry.calls) >= renewals, "renewals of the lease", 10)
+        assert [list(it.models or ()) for it in registry.records.values()] == [["default"]]
+        assert get(port, "/metrics").body.count(b"\ntensorferry_announced 1.0\n") == 1
+        registry.on_withdraw = lambda: during.append(readiness(port))
+        server.signal()
+        assert server.exit_code() == 0
+    assert during == [200]
+    assert registry.records == {}
+    assert server.log.count("registered with registry://127.0.0.1") == 1
+
+
 def test_a_server_serves_while_the_registry_is_away(model: Path) -> None:
     """From its start on; it registers itself when the registry is there, also after a restart."""
     registry, folder = HTTPRegistry(), model.parent
