@@ -123,7 +123,8 @@ class ZooKeeperWatch:
         self._reactor = reactor
         self._session = ZooKeeperSession(url, reactor, self._connection_changed)
         self._backoff = Backoff(random.random)
-        self._listed: set[str] = set()
+        #: Those whose node has a watch, or is being read.
+        self._watched: set[str] = set()
         self._reading: set[Deferred[None]] = set()
 
     def start(self) -> None:
@@ -147,7 +148,7 @@ class ZooKeeperWatch:
         """Read everything after *delay* seconds; the watches of a former connection are gone."""
         if delay:
             await deferLater(self._reactor, delay)
-        self._listed.clear()
+        self._watched.clear()
         await self._session.call("ensure_path", self._folder)
         await self._read_list()
         self._backoff.reset()
@@ -158,7 +159,8 @@ class ZooKeeperWatch:
         names = set(await self._session.call("get_children", self._folder, watch=watch))
         for gone in self.members.workers.keys() - names:
             self.members.remove(gone)
-        new, self._listed = names - self._listed, names
+        # A node may be removed and made anew before it is listed: then it has no watch.
+        new, self._watched = names - self._watched, names
         try:
             await gatherResults([ensureDeferred(self._read(it)) for it in new], consumeErrors=True)
         except FirstError as error:
@@ -169,10 +171,12 @@ class ZooKeeperWatch:
         path = f"{self._folder}/{worker_id}"
         try:
             text, _ = await self._session.call("get", path, watch=watch)
-        except (NoNodeError, NoAuthError):
+        except (NoNodeError, NoAuthError):  # without a watch of the node
             record = None
+            self._watched.discard(worker_id)
         else:
             record = read_record(worker_id, text)
+            self._watched.add(worker_id)
         if record is None:
             self.members.remove(worker_id)
         else:
