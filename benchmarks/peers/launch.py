@@ -158,6 +158,7 @@ class Peer:
         try:
             self._check(tree, FIRST_PAYLOADS[model], STARTING)
             cold_start = time.monotonic() - tree.started
+            time.sleep(self.spec.get("settle", 0))
             if NICE:
                 for pid in tree.pids():
                     prefer(pid, NICE)
