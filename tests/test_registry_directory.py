@@ -1,5 +1,6 @@
 """Which worker takes the next request: server/registry/directory.py and choice.py."""
 
+import tracemalloc
 from collections import Counter
 from itertools import combinations
 from random import Random
@@ -198,3 +199,17 @@ def test_many_workers_are_not_merged_again_at_each_change() -> None:
     registry.members.put(late)
     registry.clock.advance(1)
     assert "late" in {registry.directory.choose("m").id for _ in range(20)}
+
+
+def test_names_that_no_worker_lists_use_no_memory() -> None:
+    """A worker with unknown models takes requests for any name that clients make up."""
+    registry = Registry(WorkerRecord("a", "h", 1), worker(2, m=0.0))
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            assert registry.directory.choose(f"made up {number}").id == "a"
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used < 100_000
+    assert registry.directory.choose("m").id

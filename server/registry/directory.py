@@ -174,7 +174,8 @@ class Directory:
         candidates = self._candidates.get(model)
         if candidates is None:
             candidates = [it for it in self._listed.values() if it.may_take(model)]
-            if candidates:  # unknown names are not kept: they would use memory
+            # Names that no worker lists are not kept: clients can make up any number of them.
+            if model is None or any(it.record.models for it in candidates):
                 self._candidates[model] = candidates
         if len(candidates) < 2:
             return tuple(candidates)
