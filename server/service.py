@@ -61,7 +61,7 @@ from server.repository.repositories import FolderRepository, served_repository
 from server.repository.watch import RepositoryWatch
 from server.settings.option import printable
 from server.settings.table import Settings
-from server.withdrawal import withdraw_in_time
+from server.withdrawal import drain_seconds, withdraw_in_time
 from server.workers.worker_reports import WorkerGroup
 
 _log = Logger()
@@ -344,13 +344,11 @@ class InferenceService(Service):
         if self.lifecycle.state is not State.READY or self._announcer is None:
             return
         stop = self._announcer.stop
-        await withdraw_in_time(
-            lambda: ensureDeferred(stop()), self.clock, is_aborted=lambda: self._aborted
-        )
+        await withdraw_in_time(stop, self.clock, is_aborted=lambda: self._aborted)
 
     async def _drain(self) -> None:
         if not self.start_has_failed and not self._ports.has_successor:
-            await self._pause(self.settings.drain_delay)
+            await self._pause(drain_seconds(self.settings))
         for port in self.ports:
             if not self._ports.has_successor:
                 self._accept_backlog(port)

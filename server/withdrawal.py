@@ -1,23 +1,30 @@
 """
-Remove a server from its registry before it stops.
+Remove a server from its registry before it stops, and serve those that have its address already.
 
 Runs on the reactor thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from server.settings.table import Settings
+
 #: How long a stop waits for a registry.
 MAX_WITHDRAW_SECONDS = 5.0
+
+#: How long a server that was registered accepts connections after it is withdrawn, by default:
+#: clients keep answers of the DNS for 2 s, and HAProxy asks once a second.
+ANNOUNCED_DRAIN_SECONDS = 3.0
 
 _log = Logger()
 
 
 async def withdraw_in_time(
-    withdraw: Callable[[], Deferred[None]],
+    withdraw: Callable[[], Coroutine[Deferred[Any], Any, None]],
     clock: IReactorTime,
     *,
     is_aborted: Callable[[], bool],
@@ -28,8 +35,15 @@ async def withdraw_in_time(
     Raises CancelledError if *is_aborted* returns True when the wait is cancelled.
     """
     try:
-        await maybeDeferred(withdraw).addTimeout(MAX_WITHDRAW_SECONDS, clock)
+        await ensureDeferred(withdraw()).addTimeout(MAX_WITHDRAW_SECONDS, clock)
     except Exception:
         if is_aborted():
             raise
         _log.failure("the server was not withdrawn from its registry")
+
+
+def drain_seconds(settings: Settings) -> float:
+    """Return how long a server accepts new connections after a stop signal, in seconds."""
+    if settings.drain_delay is not None:
+        return settings.drain_delay
+    return 0.0 if settings.announce is None else ANNOUNCED_DRAIN_SECONDS

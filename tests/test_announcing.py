@@ -20,6 +20,7 @@ from server.lifecycle import StartError, State
 from server.process.announcing import OwnHost, TokenFile, announcing, is_local
 from server.service import IDLE_GRACE_SECONDS
 from server.settings.table import Settings
+from server.withdrawal import ANNOUNCED_DRAIN_SECONDS
 from tests.fakes.http import request
 from tests.fakes.registrar import FakeRegistrar
 from tests.fakes.server import Log
@@ -106,7 +107,7 @@ def test_a_server_that_stops_is_withdrawn_before_it_drains(announced: Announced)
     assert announced.readyz()[0] == 200
     announced.registrar.go_on()
     assert announced.service.lifecycle.state is State.DRAINING
-    announced.wait(IDLE_GRACE_SECONDS)
+    announced.wait(ANNOUNCED_DRAIN_SECONDS + IDLE_GRACE_SECONDS)
     assert fired == [None]
     assert announced.registrar.calls[-2:] == ["withdraw", "close"]
     assert announced.registrar.record is None

@@ -11,7 +11,7 @@ from batcher.stats import State as Batching
 from server.lifecycle import State
 from server.service import IDLE_GRACE_SECONDS
 from server.settings.table import Settings
-from server.withdrawal import MAX_WITHDRAW_SECONDS
+from server.withdrawal import ANNOUNCED_DRAIN_SECONDS, MAX_WITHDRAW_SECONDS
 from tests.fakes.http import Client, request
 from tests.fakes.server import Log
 from tests.fakes.service import BacklogPort, ServiceHarness
@@ -111,11 +111,23 @@ def test_an_unfinished_request_delays_the_stop_up_to_the_client_timeout(
     assert fired == [None]
 
 
-def test_during_the_drain_delay_new_connections_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load balancers need time to notice the stop."""
-    harness = ServiceHarness(monkeypatch, replace(Settings(), drain_delay=5.0)).started()
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(drain_delay=5.0),
+        Settings(announce="zk://a"),
+        Settings(announce="zk://a", drain_delay=5.0),
+    ],
+    ids=["set", "by default if it was registered", "set and registered"],
+)
+def test_during_the_drain_delay_new_connections_are_served(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """Load balancers, and clients that have the address already, need time to notice the stop."""
+    delay = settings.drain_delay or ANNOUNCED_DRAIN_SECONDS
+    harness = ServiceHarness(monkeypatch, settings, withdraw=lambda: succeed(None)).started()
     fired = harness.stop()
-    harness.wait(4.0)
+    harness.wait(delay - 1.0)
     assert harness.readyz() == (503, {"ready": False, "state": "draining"})
     client = harness.connect()
     client.send(POST)

@@ -334,11 +334,11 @@ class Settings:
         "again when a model is ready.",
         default=2.1,
     )
-    drain_delay: float = setting(
+    drain_delay: float | None = setting(
         Number("SECONDS", at_least=0),
         groups.RUNNING,
         "How long the server accepts new connections after a stop signal, in seconds.",
-        default=0.0,
+        unset="none, 0; with --announce 3",
     )
     access_log: bool = setting(
         Switch(),

@@ -225,9 +225,7 @@ class Supervisor(Service):
         if self._was_ready and self._announcer is not None:
             stop = self._announcer.stop
             self._withdrawing = ensureDeferred(
-                withdraw_in_time(
-                    lambda: ensureDeferred(stop()), self._clock, is_aborted=lambda: self._aborted
-                )
+                withdraw_in_time(stop, self._clock, is_aborted=lambda: self._aborted)
             )
             with suppress(CancelledError):
                 await self._withdrawing
