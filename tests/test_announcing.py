@@ -107,7 +107,8 @@ def test_a_server_that_stops_is_withdrawn_before_it_drains(announced: Announced)
     assert announced.readyz()[0] == 200
     announced.registrar.go_on()
     assert announced.service.lifecycle.state is State.DRAINING
-    announced.wait(ANNOUNCED_DRAIN_SECONDS + IDLE_GRACE_SECONDS)
+    announced.wait(ANNOUNCED_DRAIN_SECONDS)
+    announced.wait(IDLE_GRACE_SECONDS)
     assert fired == [None]
     assert announced.registrar.calls[-2:] == ["withdraw", "close"]
     assert announced.registrar.record is None
