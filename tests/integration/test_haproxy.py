@@ -77,7 +77,9 @@ class Fleet:
 
     def _starting(self) -> AbstractContextManager[Server]:
         self._started += 1
-        return starting(self._folder / f"worker-{self._started}", "--port=0")
+        # As by default with --announce: HAProxy needs time to notice the stop.
+        options = ("--port=0", "--drain-delay=3")
+        return starting(self._folder / f"worker-{self._started}", *options)
 
     def announce(self, worker: Server) -> None:
         """Add the record of *worker*."""
