@@ -42,7 +42,7 @@ from server.http.limits import BodyLimits
 from server.http.listening import Ports
 from server.http.request_log import RequestLog, log_access
 from server.http.router import Router
-from server.http.site import LimitedSite
+from server.http.site import HTTPSite
 from server.inference import Inference
 from server.lifecycle import Lifecycle, StartError, State
 from server.loads import model_loads
@@ -216,7 +216,7 @@ class InferenceService(Service):
         others = None if self._group is None else self._group.readings
         return Scrapes(metrics.read, GPUs(self.clock, new_thread), new_thread, others)
 
-    def _site(self, permit: Permit) -> LimitedSite:
+    def _site(self, permit: Permit) -> HTTPSite:
         """Return the site where *permit* decides which requests may change what is served."""
         router = Router(
             route_table(
@@ -232,8 +232,7 @@ class InferenceService(Service):
                 group=self._group,
             )
         )
-        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
-        return LimitedSite(frontend.resource(), self.connections, router)
+        return HTTPSite(router, self.connections, KleinFrontend(router).answer)
 
     @property
     def ports(self) -> list[IListeningPort]:

@@ -30,7 +30,7 @@ def cors_fields(answer: Answer) -> dict[str, str]:
 def head_of(origin: str, *lines: str) -> bytes:
     """Return the head of a POST from *origin*."""
     # A field counts when the next one begins: it may go on in the next line.
-    return head(f"Origin: {origin}", "Host: localhost", *lines)
+    return head(f"Origin: {origin}", *lines)
 
 
 #: The steps of requests, with ORIGIN for the origin, and the statuses of their answers.

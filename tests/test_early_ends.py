@@ -12,9 +12,9 @@ from tests.fakes.http import Client, chunk, head
 from tests.fakes.server import Log
 from tests.fakes.wire import WireServer
 
-HEAD = head("Host: a", "Content-Length: 2", target="/counted?k=%ff")
-GOOD = head("Host: a", "Content-Length: 2", target="/counted")
-CHUNKED = head("Host: a", "Transfer-Encoding: chunked", target="/counted")
+HEAD = head("Content-Length: 2", target="/counted?k=%ff")
+GOOD = head("Content-Length: 2", target="/counted")
+CHUNKED = head("Transfer-Encoding: chunked", target="/counted")
 
 
 class Ends:

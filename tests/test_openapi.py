@@ -200,11 +200,11 @@ def test_many_models_are_written_one_in_a_turn() -> None:
     """Other requests are served meanwhile; the second time all are at hand."""
     server = DescribedServer(*MODELS)
     client, other = server.server.connect(), server.server.connect()
-    client.send(b"GET /openapi.json HTTP/1.1\r\n\r\n")
+    client.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n")
     order = []
 
     def ask() -> None:
-        other.send(b"GET /healthz HTTP/1.1\r\n\r\n")
+        other.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
         order.append((len(other.statuses), len(client.statuses)))
         if not client.received:
             server.clock.callLater(0, ask)
@@ -213,7 +213,7 @@ def test_many_models_are_written_one_in_a_turn() -> None:
     server.clock.advance(0)
     assert order == [(turn + 1, turn + 1 == len(order)) for turn in range(len(MODELS))]
     again = server.server.connect()
-    again.send(b"GET /openapi.json HTTP/1.1\r\n\r\n")
+    again.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n")
     assert again.answer.body == client.answer.body
 
 
@@ -221,7 +221,7 @@ def test_a_client_that_hangs_up_ends_the_work() -> None:
     """No timer remains."""
     server = DescribedServer(*MODELS)
     client = server.server.connect()
-    client.send(b"GET /openapi.json HTTP/1.1\r\n\r\n")
+    client.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n")
     client.hang_up()
     assert server.server.is_clean()
 

@@ -199,10 +199,17 @@ def test_each_byte_of_an_answer_is_as_documented(front_end: FrontEnd) -> None:
     client.send(request(headers=own), head("Content-Length: 101", "X-Request-Id: yours"))
     answers.callback(answer)
     date = client.received.partition(b"Date: ")[2].partition(b"\r\n")[0]
-    assert client.received.replace(date, b"DATE").split(b"\r\n") == [
-        b"HTTP/1.1 799 Unknown Status", b"Date: DATE", b"Server: TensorFerry",
-        b"Content-Type: image/png", b"Content-Length: 2", b"X-Request-Id: mine",
-        "X-Extra: café".encode(), b"Server-Timing: queue;dur=1", b"",
+    lines = client.received.replace(date, b"DATE").split(b"\r\n")
+    assert (lines[0], sorted(lines[1:8]), lines[8]) == (
+        b"HTTP/1.1 799 Unknown Status",
+        [
+            b"Content-Length: 2", b"Content-Type: image/png", b"Date: DATE",
+            b"Server-Timing: queue;dur=1", b"Server: TensorFerry",
+            "X-Extra: café".encode(), b"X-Request-Id: mine",
+        ],
+        b"",
+    )  # fmt: skip
+    assert lines[9:] == [
         b"\0\xffHTTP/1.1 413 Request Entity Too Large", b"Server: TensorFerry",
         b"Content-Type: application/json", b"Content-Length: 86", b"X-Request-Id: yours",
         b"Date: DATE", b"Connection: close", b"",
@@ -245,7 +252,9 @@ def test_a_clients_own_request_id_is_kept_if_it_is_printable_and_short(
         server = WireServer(front_end)
         client = server.connect()
         length = b"Content-Length: 101\r\n" if line == b"POST /" else b""
-        client.send(line + b" HTTP/1.1\r\nX-Request-Id: " + own + b"\r\n" + length + b"\r\n")
+        client.send(
+            line + b" HTTP/1.1\r\nHost: a\r\nX-Request-Id: " + own + b"\r\n" + length + b"\r\n"
+        )
         check_answers(server, client, [summary(client.answer)])
         assert "evil" not in client.answer.headers
         ids.append(client.answer.headers["x-request-id"])
@@ -262,7 +271,7 @@ def test_a_clients_own_request_id_is_kept_if_it_is_printable_and_short(
         (CHUNKED + chunk(bytes(101)), 413, "the body is more than 100 bytes"),
         (CHUNKED + chunk(bytes(60)), 429, "the server holds 950 bytes of"),
         (head("Content-Length: 9"), 408, "the request did not arrive within 8 sec"),
-        (CHUNKED + b"many\r\n", 400, "the head or the framing of this"),
+        (CHUNKED + b"many\r\n", 400, "the body of this request is not"),
         (head(target="/?%ff=1"), 400, "the query is not UTF-8"),
         (head(), 409, "no"),
     ],
@@ -320,7 +329,7 @@ JUDGED = head("Content-Length: 100", target="/judged")
         ([JUDGED, BODY], [False]),
         ([JUDGED + BODY[:9], BODY[9:]], [False]),
         ([JUDGED + BODY + JUDGED, BODY], [True, False]),
-        ([request("POST", "http://here/judged", BODY)], [False]),
+        ([request("POST", "http://here/judged", BODY)], [True]),
     ],
 )
 def test_a_preflight_holds_for_a_body_that_arrives_with_its_head(

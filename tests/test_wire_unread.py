@@ -200,7 +200,9 @@ def test_an_answer_is_sent_at_once_as_far_as_there_is_room(room: int) -> None:
 def test_an_answer_waits_for_what_was_written_before_it() -> None:
     """Such as a 100, which the reactor sends at its next turn."""
     client = WireServer().connect_slow(room=1 << 20)
-    client.protocol.dataReceived(request("POST", "/", b"body", {"Expect": "100-continue"}))
+    whole = request("POST", "/", b"body", {"Expect": "100-continue"})
+    client.protocol.dataReceived(whole[:-4])
+    client.protocol.dataReceived(whole[-4:])
     assert client.transport.read == b""
     assert [answer.status for answer in client.read_all()] == [100, 200]
 

@@ -52,13 +52,16 @@ LAST = {"Connection": "close"}
 CHUNKED, EXPECT = head("Transfer-Encoding: chunked"), "Expect: 100-continue"
 BODY = bytes(100)
 BUSY_HEAD = head("Content-Length: 100", target="/busy")
-BAD = "400 the head or the framing of this request is not HTTP/1.1"
+BAD = "400 the head of this request is not HTTP/1.1: ..."
+BAD_CHUNKS = "400 the body of this request is not chunked as in HTTP/1.1: ..."
 LATE = "408 the request did not arrive within 8 seconds"
 LONG = "413 the body is 101 bytes, the limit is 100"
 GROWN = "413 the body is more than 100 bytes, which is the limit"
 HELD = "429 after 1: the server holds {} bytes of requests, the limit is 1000"
 REFUSED = "429 after 3: too busy"
-LONG_LINE = "431 a line of the head is over 16384 bytes"
+LONG_LINE = "414 the request line is over 16384 bytes"
+LONG_HEAD = "431 the header fields are over 16384 bytes"
+MANY_FIELDS = "431 the head has more than 500 header fields"
 TEXT = "the query is not UTF-8"
 
 # fmt: off
@@ -77,8 +80,6 @@ HALVES = {
 MALFORMED = {
     "no HTTP": (b"hello\r\n", "- - "),
     "HTTP/0.9": (b"GET /\r\n", ""),
-    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""),
-    "too new": (b"GET / HTTP/1.2\r\n\r\n", ""),
     "a method that is no word": (b"G@T / HTTP/1.1\r\n\r\n", ""),
     "a space in the path": (b"GET /a b HTTP/1.1\r\n\r\n", ""),
     "a control character": (b"GET /a\x01 HTTP/1.1\r\n\r\n", ""),
@@ -91,10 +92,13 @@ MALFORMED = {
     "a negative length": (head("Content-Length: -1"), ""),
     "two lengths": (head("Content-Length: 1", "Content-Length: 1"), ""),
     "two ways to send a body": (head("Content-Length: 1", "Transfer-Encoding: chunked"), ""),
-    "an encoding": (head("Transfer-Encoding: gzip, chunked"), ""),
-    "a chunk": (CHUNKED + b"many\r\n", ""),
-    "a chunk behind others": (CHUNKED + chunk(bytes(99)) + b"many\r\n", ""),
-    "a chunk's end": (CHUNKED + b"1\r\nxyz\r\n", ""),
+}
+
+#: Bodies that are malformed.
+MALFORMED_BODIES = {
+    "a chunk": CHUNKED + b"many\r\n",
+    "a chunk behind others": CHUNKED + chunk(bytes(99)) + b"many\r\n",
+    "a chunk's end": CHUNKED + b"1\r\nxyz\r\n",
 }
 
 #: Requests that a refusal by their heads closes: the next bytes could be a body or a request.
@@ -127,7 +131,7 @@ CASES: list[tuple[str, Sequence[Step], str, End]] = [
         "100 | 200 ...", OPEN),
     ("pipelined requests", (POST + GET + POST, answer), "200 hello", BUSY),
     ("pipelined answers", (POST + GET + POST, answer_all), "200 hello | 200 | 200 hello", OPEN),
-    ("many fields", (head(*["A:b"] * 500, method="GET", target="/state") * 2,), "200 | 200", OPEN),
+    ("many fields", (head(*["A:b"] * 499, method="GET", target="/state") * 2,), "200 | 200", OPEN),
     ("long fields", (head(*["A: " + "x" * 1000] * 16, method="GET", target="/state"),), "200",
         OPEN),
     # time
@@ -136,9 +140,10 @@ CASES: list[tuple[str, Sequence[Step], str, End]] = [
         line) in HALVES.items()),
     ("idle", (TIMEOUT - 1,), "", OPEN),
     ("idle for too long", (TIMEOUT,), "", CLOSED),
-    *((f"blanks {blank!r}", (blank, 1.0) * 8, "", CLOSED) for blank in (b" ", b"\t", b"\n", b"\r")),
-    *((f"blanks {blank!r} behind a body", (POST, *(blank, 1.0) * 8), "200 hello",
-        CLOSED) for blank in (b" ", b"\t", b"\n", b"\r")),
+    *((f"a blank {blank!r}", (blank,), BAD, LINGERS) for blank in (b" ", b"\t", b"\n", b"\rx")),
+    ("line ends", (b"\r\n", 1.0) * 8, "", CLOSED),
+    ("half a line end", (b"\r", TIMEOUT), "", CLOSED),
+    ("line ends behind a body", (POST, *(b"\r\n", 1.0) * 8), "200 hello", CLOSED),
     ("a slow head", (7.0, b"GET / HTTP/1.1\r\nX: ", *(1.0, b"x") * 7, 1.0), f"GET / {LATE}",
         LINGERS),
     ("a slow body", (7.0, head("Content-Length: 99"), *(1.0, b"x") * 7, 1.0), LATE, LINGERS),
@@ -169,18 +174,25 @@ CASES: list[tuple[str, Sequence[Step], str, End]] = [
     # heads
     *((f"malformed: {name}", (data,), f"{line}{BAD}", LINGERS) for name, (data,
         line) in MALFORMED.items()),
+    *((f"malformed: {name}", (data,), BAD_CHUNKS, LINGERS) for name,
+        data in MALFORMED_BODIES.items()),
+    *((f"the version {line[-3:]!r}", (line + b"\r\n\r\n",),
+        f"505 the version {line[-8:].decode()} is not HTTP/1.1", LINGERS) for line in (
+        b"PRI * HTTP/2.0", b"GET / HTTP/1.2", b"GET / HTTP/0.9", b"GET / HTTP/3.0")),
+    *((f"the coding {value!r}", (head(f"Transfer-Encoding: {value}"),),
+        f"501 the transfer coding {value!r} is not chunked", LINGERS) for value in (
+        "gzip, chunked", "identity", "gzip")),
     ("a long first line", (b"GET /" + b"x" * 16_400 + b" HTTP/1.1\r\n",), LONG_LINE, LINGERS),
     ("a first line without an end", (b"GET /" + b"x" * 16_400,), f"- - {LONG_LINE}", LINGERS),
-    ("a long field", (head("A: " + "x" * 16_400),), f"POST / {LONG_LINE}", LINGERS),
-    ("a field without an end", (head()[:-2] + b"A" * 16_400,), f"POST / {LONG_LINE}", LINGERS),
-    ("too many long fields", (head(*["A: " + "x" * 1000] * 17),),
-        "431 the head is over 16384 bytes", LINGERS),
-    ("too many fields", (head(*["A:b"] * 501),), "431 the head has more than 500 fields", LINGERS),
+    ("a long field", (head("A: " + "x" * 16_400),), f"POST / {LONG_HEAD}", LINGERS),
+    ("a field without an end", (head()[:-2] + b"A" * 16_400,), f"POST / {LONG_HEAD}", LINGERS),
+    ("too many long fields", (head(*["A: " + "x" * 1000] * 17),), LONG_HEAD, LINGERS),
+    ("too many fields", (head(*["A:b"] * 500),), MANY_FIELDS, LINGERS),
     ("too many fields, no end", (head(*["A:b"] * 502)[:-2],),
-        "431 the head has more than 500 fields", LINGERS),
+        MANY_FIELDS, LINGERS),
     # paths
     *((f"path {path}", (request(target=path, body=b"x"),), "400 the path is not UTF-8",
-        LINGERS) for path in ("/%ff", "/%C3", "/a%80b", "/\x80")),
+        LINGERS) for path in ("/%ff", "/%C3", "/a%80b")),
     ("an escaped path", (request("GET", "/%73tate?x=%2F"),), "GET /%73tate?x=%2F 200", OPEN),
     ("a scheme and a host", (request("GET", "http://here/state?x"),), "200", OPEN),
     ("a scheme in capitals", (request("POST", "HTTPS://here:81/?x=http://there/", b"x"),), "200 x",
@@ -191,17 +203,21 @@ CASES: list[tuple[str, Sequence[Step], str, End]] = [
     ("no path", (request("GET", "/none"),), "GET /none 404 GET /none: not found", OPEN),
     ("a slash behind", (request("POST", "/state/"),), "404 POST /state/: not found", OPEN),
     ("a letter", (request("GET", "/%C3%A9"),), "404 GET /%C3%A9: not found", OPEN),
-    ("no slash", (request("GET", "state"),), "404 GET state: not found", OPEN),
+    ("no slash", (request("GET", "state"),), BAD, LINGERS),
     ("a method", (request("GET", "/"),), "405 GET /: allowed methods: POST", OPEN),
     ("another method", (request("POST", "/state"),),
         "405 POST /state: allowed methods: GET, HEAD, PUT", OPEN),
-    ("an unknown method", (request("BREW", "/state"),),
-        "405 BREW /state: allowed methods: GET, HEAD, PUT", OPEN),
+    ("an unknown method", (request("BREW", "/state"),), "501 the method BREW is not known",
+        LINGERS),
     ("CONNECT", (request("CONNECT", "localhost:80"),), "404 ...", OPEN),
     ("a query", (request("POST", "/?k=%ff"),), f"POST /?k=%ff 400 {TEXT}", OPEN),
     ("a name in a query", (request("POST", "/?%ff=1"),), f"400 {TEXT}", OPEN),
     *((f"the host {host!r}", (request(body=b"x", headers={"Host": host}),), "200 x",
-        OPEN) for host in ("", "a b", "[::1]:80", "\xff", "a..b", "x" * 300, "xn--\xe9")),
+        OPEN) for host in ("", "[::1]:80", "a..b", "x" * 300, "a:80", "10.0.0.1")),
+    *((f"no host {host!r}", (request(body=b"x", headers={"Host": host}),), BAD, LINGERS)
+        for host in ("a b", "\xff", "xn--\xe9", "a/b", "u@a", "a:b", "[::1")),
+    ("no Host", (b"GET /state HTTP/1.1\r\n\r\n",), BAD, LINGERS),
+    ("two Hosts", (head("Host: localhost"),), BAD, LINGERS),
     ("a cookie", (request(body=b"x", headers={"Cookie": "\xff=\xfe; ="}),), "200 x", OPEN),
     ("a form", (request(body=b"x", headers={"Content-Type": "multipart/form-data"}),), "200 x",
         OPEN),
@@ -219,7 +235,7 @@ CASES: list[tuple[str, Sequence[Step], str, End]] = [
         data in NOT_WORTH_KEEPING.items()),
     ("busy and draining", (drain, BUSY_HEAD), REFUSED, LINGERS),
     ("no preflight for another method", (request("PUT", "/busy", b"x"),), "200 x", OPEN),
-    ("none for an absolute target", (request("POST", "http://here/busy", b"x"),), "200 x", OPEN),
+    ("busy, an absolute target", (request("POST", "http://here/busy", b"x"),), REFUSED, OPEN),
     # draining
     ("draining", (drain, POST + GET), "200 hello", CLOSED),
     ("draining, no path", (drain, request("GET", "/none")), "404 ...", CLOSED),
@@ -248,7 +264,7 @@ ROUTED: list[tuple[str, str, str]] = [
     ("GET", "http://localhost/models/cats?k=1", "200 GET /models/* cats"),
     ("HEAD", "/models/cats", "200"),
     ("PUT", "/models/cats", "405 PUT /models/cats: allowed methods: GET, HEAD, POST"),
-    ("BREW", "/models/list", "405 BREW /models/list: allowed methods: GET, HEAD, POST, PUT"),
+    ("PATCH", "/models/list", "405 PATCH /models/list: allowed methods: GET, HEAD, POST, PUT"),
     ("GET", "/models", "404 GET /models: not found"),
 ]
 # fmt: on

@@ -14,20 +14,20 @@ A client that does not read its answers: the connection receives no further requ
 transport has sent all that was written, and aborts a transport that sends nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Protocol, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorTime
+from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IReactorTime
 from twisted.logger import Logger
 
 from batcher.timer import DeadlineTimer
-from server.http.access import UNKNOWN, Access, AccessLog, ascii_text, client_name
+from server.http.access import Access, AccessLog, client_name
 from server.http.cors import Cors
 from server.http.error_statuses import HTTPError
 from server.http.faults import log_faults
-from server.http.head import current_http_date, encode_response
+from server.http.head import current_http_date, encode_head, header_fields
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse
 from server.http.trace_context import TraceContext
@@ -57,8 +57,8 @@ class Receiver(Protocol):
     def has_refused_body(self) -> bool:
         """Whether the rest of the body of a refused request is being discarded."""
 
-    def request_line(self) -> tuple[bytes | None, bytes | None]:
-        """Return method and URI of the request that is being received; None for what is unknown."""
+    def request_line(self) -> tuple[str, str]:
+        """Return method and target of the request that is being received, or `UNKNOWN`."""
 
     def head_facts(self) -> tuple[float | None, TraceContext | None]:
         """Return when the head of that request was complete, None before, and its trace."""
@@ -164,6 +164,7 @@ class Connection:
         """Start the time for which the connection may be idle; see `Connections.accept`."""
         self._receiver = receiver
         self._all = connections
+        self._peer: IAddress | None = None
         #: Whether what is received is discarded, after an early refusal.
         self.discarding = False
         #: Whether the connection closes when all that was written is sent.
@@ -179,6 +180,19 @@ class Connection:
         self._limit_time(connections.client_timeout)
 
     # --- state
+
+    @property
+    def peer(self) -> IAddress:
+        """The address of the client; behind a proxy it is known once a request begins."""
+        if self._peer is None:
+            self._peer = self._receiver.transport.getPeer()
+        return self._peer
+
+    @property
+    def host(self) -> IAddress:
+        """The local address of the connection."""
+        host: IAddress = self._receiver.transport.getHost()
+        return host
 
     @property
     def accepts_data(self) -> bool:
@@ -252,7 +266,7 @@ class Connection:
         The receiver has marked the request as refused, and discards its body.
         """
         access = self._access(answer, request_id)
-        self._receiver.transport.write(encode_response(answer, self._early_fields(request_id)))
+        self._receiver.transport.write(self._encoded(answer, self._early_fields(request_id)))
         log_faults(answer.faults, request_id, access.trace, access.model)
         self._all.answered(answer.status)
         self._all.log(access)
@@ -264,11 +278,17 @@ class Connection:
             return
         access = self._access(answer, request_id)
         fields = {**self._early_fields(request_id), "Connection": "close"}
-        self._close_after_linger(encode_response(answer, fields))
+        self._close_after_linger(self._encoded(answer, fields))
         log_faults(answer.faults, request_id, access.trace, access.model)
         self._all.answered(answer.status)
         self._all.log(access)
         self._all.check_quiet()
+
+    def _encoded(self, answer: HTTPResponse, fields: Mapping[str, str]) -> bytes:
+        """Return *answer* with *fields*; that to HEAD has no body."""
+        head = encode_head(answer.status, header_fields(answer, fields))
+        method, _ = self._receiver.request_line()
+        return head if method == "HEAD" else head + answer.body
 
     def _early_fields(self, request_id: str) -> dict[str, str]:
         fields = {"X-Request-Id": request_id, "Date": current_http_date()}
@@ -281,9 +301,9 @@ class Connection:
         head, trace = self._receiver.head_facts()
         whole = None if head is None else self._all.clock.seconds() - head
         return Access(
-            client=client_name(self._receiver.transport.getPeer()),
-            method=UNKNOWN if method is None else ascii_text(method),
-            uri=UNKNOWN if uri is None else ascii_text(uri),
+            client=client_name(self.peer),
+            method=method,
+            uri=uri,
             status=answer.status,
             sent=len(answer.body),
             request_id=request_id,

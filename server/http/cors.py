@@ -58,7 +58,7 @@ class Cors:
         }
 
     def preflight_answer(
-        self, method: bytes, origin: str | None, asked_method: str | None
+        self, method: str, origin: str | None, asked_method: str | None
     ) -> HTTPResponse | None:
         """
         Return the answer to a preflight of a permitted *origin*, without the `fields`.
@@ -66,7 +66,7 @@ class Cors:
         *method* is that of the request, and *asked_method* its header
         Access-Control-Request-Method.  None for any other request, which is served as usual.
         """
-        if method != b"OPTIONS" or asked_method is None or not self._allows(origin):
+        if method != "OPTIONS" or asked_method is None or not self._allows(origin):
             return None
         return HTTPResponse(204, b"", _PREFLIGHT_HEADERS)
 

@@ -52,11 +52,6 @@ def header_fields(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, st
     return fields
 
 
-def encode_response(answer: HTTPResponse, more: Mapping[str, str]) -> bytes:
-    """Return *answer* as bytes, head and body, with *more* fields in its head."""
-    return encode_head(answer.status, header_fields(answer, more)) + answer.body
-
-
 @lru_cache(maxsize=1)
 def http_date(second: int) -> str:
     """Return the value of the Date header for the time *second*, in seconds since the epoch."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from server.call import Timing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """The part of a request that is known before its body has been received."""
 
@@ -33,9 +33,13 @@ class Head:
     refusal: Exception | None = field(default=None, kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HTTPRequest(Head):
-    """One complete request."""
+    """
+    One complete request.
+
+    It is also the head that its preflight received; then its query and body were empty.
+    """
 
     query: Mapping[str, tuple[str, ...]]  #: values by name, decoded, in the order of the URL
     body: bytes

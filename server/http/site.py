@@ -1,44 +1,50 @@
 """
-twisted.web's factory of connections, for the `Connections` of a server.
+The factory of HTTP connections, and what answers their requests: endpoints directly, or Klein.
 """
 
-from typing import cast
+from collections.abc import Callable
 
-from twisted.web import http
-from twisted.web.resource import IResource
-from twisted.web.server import Site
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
 
-from server.http.channel import LimitedChannel
+from server.http.channel import HTTP1Channel
 from server.http.connections import Connections
-from server.http.request import LimitedRequest
+from server.http.exchange import Exchange
+from server.http.request_head import HeadLimits
 from server.http.router import Router
 
 
-class LimitedSite(Site):
-    """Accepts connections for the Klein front end, or for any one resource."""
+class HTTPSite(Factory):
+    """
+    Accepts connections, and lets the routes of *router* answer their requests.
 
-    # HTTP/1.1 only: twisted.web's own factory would choose HTTP/2 under TLS if it can.
-    protocol = LimitedChannel  # type: ignore[assignment]  # a channel like any other
-    requestFactory = LimitedRequest
+    *answer_others* answers the requests that match no route, and with *by_routes* false all: those
+    of the Klein front end.
+    """
+
     noisy = False
 
     def __init__(
-        self, resource: IResource, connections: Connections, router: Router | None = None
+        self,
+        router: Router,
+        connections: Connections,
+        answer_others: Callable[[Exchange], object],
+        *,
+        by_routes: bool = True,
     ) -> None:
-        """
-        *resource* answers every request; it has no child resources.
-
-        *router* has the routes, whose preflights are called.
-        """
-        # The endpoints parse forms, and `Connection` limits time; twisted.web must do neither.
-        super().__init__(
-            resource, parsePOSTFormSubmission=False, timeout=None, reactor=connections.clock
-        )
+        self.router = router
         self.connections = connections
-        self.router = router or Router(())
+        self.head_limits = HeadLimits()
+        self._answer_others = answer_others
+        self._by_routes = by_routes
 
-    def log(self, request: http.Request) -> None:
-        """Count the answer to *request*, and write it to the access log."""
-        self.connections.answered(request.code)
-        if self.connections.access_log is not None:  # collecting an entry costs time
-            self.connections.log(cast("LimitedRequest", request).access())
+    def buildProtocol(self, addr: IAddress | None) -> HTTP1Channel:
+        """Return the protocol of a new connection."""
+        return HTTP1Channel(self)
+
+    def answer(self, exchange: Exchange) -> None:
+        """Answer *exchange*, whose request is complete."""
+        if exchange.match is not None and self._by_routes:
+            exchange.answer_from(exchange.match.route)
+        else:
+            self._answer_others(exchange)

@@ -5,15 +5,15 @@ Runs on the reactor thread.
 """
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress
 
 from server.discovery.engine_url import DEFAULT_LEASE, MAX_LEASE, MIN_LEASE, join_host_port
 from server.discovery.members import Members
 from server.discovery.worker_record import RecordError, WorkerRecord, from_json
 from server.http.access import client_name
+from server.http.connections import Connection
 from server.http.error_statuses import HTTPError, error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route, json_response
 from server.lifecycle import Lifecycle, State
@@ -26,16 +26,6 @@ from server.registry.registry_metrics import RegistryMetrics
 
 _TEXT = "text/plain; charset=utf-8"
 _NOT_STORED = {"Cache-Control": "no-store"}
-
-
-class Connection(Protocol):
-    """What this module needs of `Head.connection`."""
-
-    def getPeer(self) -> IAddress:
-        """Return the address of the client."""
-
-    def getHost(self) -> IAddress:
-        """Return the address at which the client has connected."""
 
 
 class RegistryAPI:
@@ -121,7 +111,7 @@ class RegistryAPI:
         return True
 
     def _check(self, head: Head) -> None:
-        peer = client_name(cast("Connection", head.connection).getPeer())
+        peer = client_name(cast("Connection", head.connection).peer)
         try:
             self._permit.check(head, peer)
         except HTTPError:
@@ -194,8 +184,8 @@ class RegistryAPI:
 
 def _is_here(connection: Connection) -> bool:
     """Return whether the client is on this machine."""
-    peer = client_name(connection.getPeer())
-    return is_loopback(peer) or peer == client_name(connection.getHost())
+    peer = client_name(connection.peer)
+    return is_loopback(peer) or peer == client_name(connection.host)
 
 
 def _text(line: str) -> Deferred[HTTPResponse]:

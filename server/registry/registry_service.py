@@ -25,7 +25,7 @@ from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.listening import address_of, listen
 from server.http.router import Router
-from server.http.site import LimitedSite
+from server.http.site import HTTPSite
 from server.lifecycle import Lifecycle, StartError, State
 from server.process.systemd import notify
 from server.registry.directory import Directory
@@ -104,13 +104,12 @@ class RegistryService(Service):
             return None
         return dns_service(self.directory, self.settings.zone, self._reactor, where)
 
-    def _site(self) -> LimitedSite:
+    def _site(self) -> HTTPSite:
         api = RegistryAPI(
             self.directory, self.leases, self.permit, self.lifecycle, seconds=self.clock.seconds
         )
         router = Router(api.routes())
-        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
-        return LimitedSite(frontend.resource(), self.connections, router)
+        return HTTPSite(router, self.connections, KleinFrontend(router).answer)
 
     def privilegedStartService(self) -> None:
         """

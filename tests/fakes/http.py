@@ -84,8 +84,8 @@ def request(
 
 
 def head(*lines: str, method: str = "POST", target: str = "/") -> bytes:
-    """Return the head of a request with no header but *lines*."""
-    return "\r\n".join((f"{method} {target} HTTP/1.1", *lines, "", "")).encode()
+    """Return the head of a request with no header but Host and *lines*."""
+    return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: localhost", *lines, "", "")).encode()
 
 
 def chunk(data: bytes) -> bytes:

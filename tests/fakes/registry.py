@@ -13,7 +13,7 @@ from server.http.connections import Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.router import Router
-from server.http.site import LimitedSite
+from server.http.site import HTTPSite
 from server.lifecycle import Lifecycle, State
 from server.registry.directory import Directory
 from server.registry.leases import Leases
@@ -52,10 +52,14 @@ class FakeRegistry:
             own=lambda host: host in ("127.0.0.1", "localhost", OWN_ADDRESS),
         )
         limits = BodyLimits(max_body=1 << 18, max_held=1 << 20)
-        connections = Connections(limits=limits, client_timeout=8, clock=self.clock)
+        connections = Connections(
+            limits=limits,
+            client_timeout=8,
+            clock=self.clock,
+            draining=lambda: self.lifecycle.leaving,
+        )
         router = Router(api.routes())
-        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
-        self.site = LimitedSite(frontend.resource(), connections, router)
+        self.site = HTTPSite(router, connections, KleinFrontend(router).answer)
 
     def ask(
         self,

@@ -16,7 +16,7 @@ from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Endpoint, Head, HTTPRequest, HTTPResponse, Route
 from server.http.router import Router
-from server.http.site import LimitedSite
+from server.http.site import HTTPSite
 from server.lifecycle import Lifecycle
 from tests.fakes.http import (
     PEER,
@@ -32,16 +32,20 @@ if TYPE_CHECKING:
     from server.http.access import Access
 
 #: Returns the factory of a server's connections.
-FrontEnd = Callable[[Router, Connections, Lifecycle], ConnectionFactory]
+FrontEnd = Callable[[Router, Connections], ConnectionFactory]
 
 
-def klein_front_end(router: Router, connections: Connections, lifecycle: Lifecycle) -> LimitedSite:
+def express_front_end(router: Router, connections: Connections) -> HTTPSite:
+    """Return the site whose endpoints answer directly."""
+    return HTTPSite(router, connections, KleinFrontend(router).answer)
+
+
+def klein_front_end(router: Router, connections: Connections) -> HTTPSite:
     """Return the site of the Klein front end."""
-    frontend = KleinFrontend(router, clock=connections.clock, lifecycle=lifecycle)
-    return LimitedSite(frontend.resource(), connections, router)
+    return HTTPSite(router, connections, KleinFrontend(router).answer, by_routes=False)
 
 
-FRONT_ENDS: dict[str, FrontEnd] = {"klein": klein_front_end}
+FRONT_ENDS: dict[str, FrontEnd] = {"express": express_front_end, "klein": klein_front_end}
 
 
 def own_error(problem: Failure | Exception, request_id: str) -> HTTPResponse:
@@ -62,7 +66,7 @@ class WireServer:
 
     def __init__(
         self,
-        front_end: FrontEnd = klein_front_end,
+        front_end: FrontEnd = express_front_end,
         *,
         later: bool = False,
         padding: int = 0,
@@ -106,7 +110,7 @@ class WireServer:
             cors=cors,
         )
         self.router = Router(routes[::order])
-        self.site = front_end(self.router, self.connections, self.lifecycle)
+        self.site = front_end(self.router, self.connections)
 
     def _route(self, name: str) -> Route:
         method, path = name.split(" ")

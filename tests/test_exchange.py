@@ -1,75 +1,25 @@
-"""The Klein front end, under StubTreq and on connections: server/http/klein_frontend.py."""
+"""Answers of endpoints and their errors, by each front end: server/http/exchange.py and Klein."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
-from treq import testing
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
 from server.http.error_statuses import HTTPError
 from server.http.messages import Endpoint, HTTPRequest, HTTPResponse
-from server.http.site import LimitedSite
 from tests.fakes.http import request
 from tests.fakes.server import Log
-from tests.fakes.threads import outcomes
-from tests.fakes.wire import WireServer
+from tests.fakes.wire import FRONT_ENDS, FrontEnd, WireServer
 from tests.wire_cases import GET
 
 pytestmark = pytest.mark.usefixtures("log")
 
-_StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions
 
-
-def asked(server: WireServer, method: str, target: str) -> tuple[int, dict[str, str], bytes]:
-    """Return status, fields and body of the answer of a plain `twisted.web` Site."""
-    assert isinstance(server.site, LimitedSite)
-    stub = _StubTreq(server.site.resource)
-    arrived = stub.request(method, f"http://localhost{target}", data=b"body")
-    server.answer_all()
-    stub.flush()
-    response: Any
-    (response,) = outcomes(arrived)
-    (content,) = outcomes(stub.content(response))
-    assert isinstance(content, bytes)
-    pairs = {name.decode().lower(): one for name, one in response.headers.getAllRawHeaders()}
-    assert all(len(values) == 1 for values in pairs.values())
-    return response.code, {name: values[0].decode() for name, values in pairs.items()}, content
-
-
-@pytest.mark.parametrize("later", [False, True])
-@pytest.mark.parametrize(
-    ("method", "target", "status", "body"),
-    [
-        ("POST", "/?k=1", 200, b"body"),
-        ("GET", "/models/cats", 200, b"GET /models/* cats"),
-        ("GET", "/none", 404, b'{"error":"GET /none: not found"'),
-        ("GET", "/", 405, b'{"error":"GET /: allowed methods: POST"'),
-        ("POST", "/?k=%ff", 400, b'{"error":"the query is not UTF-8"'),
-    ],
-)
-def test_the_front_end_works_with_any_site_of_twisted_web(
-    method: str, target: str, status: int, body: bytes, later: bool
-) -> None:
-    """Each request has an id and a time, too."""
-    server = WireServer(later=later, prefixes=True)
-    found, fields, content = asked(server, method, target)
-    assert (found, content[: len(body)]) == (status, body)
-    assert (fields["server"], fields.get("allow")) == (
-        "TensorFerry",
-        "POST" if status == 405 else None,
-    )
-    for seen in server.seen:
-        assert (seen.request_id, seen.received) == (fields["x-request-id"], 64.0)
-
-
-def test_twisted_web_answers_options_by_itself() -> None:
-    """With the id of the request."""
-    client = WireServer().connect()
-    client.send(request("OPTIONS", "*", headers={"X-Request-Id": "mine"}), request("GET", "*"))
-    assert client.statuses == [200, 405]
-    assert client.answers[0].headers["x-request-id"] == "mine"
-    assert {"server", "date"} <= client.answers[0].headers.keys()
+@pytest.fixture(params=list(FRONT_ENDS))
+def front_end(request: pytest.FixtureRequest) -> FrontEnd:
+    """Each front end in turn."""
+    return FRONT_ENDS[request.param]
 
 
 def _raise(error: Exception) -> Deferred[HTTPResponse]:
@@ -94,10 +44,11 @@ def test_an_error_of_an_endpoint_is_answered(
     status: int,
     message: str,
     logged: int,
+    front_end: FrontEnd,
     log: Log,
 ) -> None:
     """Raised, or as a failure; an unexpected error is logged, and reveals nothing."""
-    client = WireServer(endpoint=lambda _: raised(error)).connect()
+    client = WireServer(front_end, endpoint=lambda _: raised(error)).connect()
     client.send(request(headers={"X-Request-Id": "mine"}))
     assert client.answer.json() == {"error": message, "status": status, "request_id": "mine"}
     assert client.answer.headers.get("retry-after") == ("1" if status == 429 else None)
@@ -120,7 +71,7 @@ class CountingDeferred(Deferred[HTTPResponse]):
 @pytest.mark.parametrize("after", [None, HTTPResponse(200, b"late"), HTTPError(400, "late")])
 @pytest.mark.parametrize("target", ["/state", "/st%61te"], ids=["matched", "by Klein"])
 def test_a_hang_up_cancels_the_endpoint_once_and_logs_nothing(
-    target: str, after: HTTPResponse | Exception | None
+    target: str, after: HTTPResponse | Exception | None, front_end: FrontEnd
 ) -> None:
     """However the request ends then, no error is logged or unhandled."""
 
@@ -131,7 +82,7 @@ def test_a_hang_up_cancels_the_endpoint_once_and_logs_nothing(
             answer.errback(after)
 
     answer = CountingDeferred(cancelled)
-    server = WireServer(endpoint=lambda _: answer)
+    server = WireServer(front_end, endpoint=lambda _: answer)
     client = server.connect()
     client.send(request("PUT", target, body=b"hello"))
     assert answer.cancels == 0
@@ -161,14 +112,13 @@ def _text(_: HTTPRequest) -> Deferred[HTTPResponse]:
     [
         *((data, _unwritable, UnicodeEncodeError) for data in TARGETS),
         *((data, _nothing, AttributeError) for data in TARGETS),
-        (TARGETS[0], _text, TypeError),  # detected after the head was encoded
     ],
 )
 def test_an_answer_that_cannot_be_written_is_an_error(
-    endpoint: Endpoint, error: type[Exception], data: bytes, log: Log
+    endpoint: Endpoint, error: type[Exception], data: bytes, front_end: FrontEnd, log: Log
 ) -> None:
     """Logged, and answered with a 500 that has the headers of every answer."""
-    server = WireServer(endpoint=endpoint)
+    server = WireServer(front_end, endpoint=endpoint)
     client = server.connect()
     client.send(data.replace(b"Host:", b"X-Request-Id: mine\r\nHost:", 1))
     fields = client.answer.headers
@@ -180,13 +130,24 @@ def test_an_answer_that_cannot_be_written_is_an_error(
     assert [(entry.request_id, entry.server_timing) for entry in server.entries] == [("mine", "")]
 
 
+def test_an_answer_whose_body_is_text_is_an_error(log: Log) -> None:
+    """Detected after its head was encoded."""
+    client = WireServer(endpoint=_text).connect()
+    client.send(TARGETS[0])
+    assert client.statuses == [500]
+    assert len(log.flush(TypeError)) == 1
+
+
 @pytest.mark.parametrize("data", TARGETS)
 @pytest.mark.parametrize("status", [200, 204, 304])
-def test_an_answer_that_has_no_body_sends_none(status: int, data: bytes) -> None:
+def test_an_answer_that_has_no_body_sends_none(
+    status: int, data: bytes, front_end: FrontEnd
+) -> None:
     """A client would read bytes after the head as the next answer; HEAD has the length of GET."""
     if status == 200 and not data.startswith(b"HEAD"):
         return
-    client = WireServer(endpoint=lambda _: succeed(HTTPResponse(status, b"body\n"))).connect()
+    answer = HTTPResponse(status, b"body\n")
+    client = WireServer(front_end, endpoint=lambda _: succeed(answer)).connect()
     client.send(data, data)
     heads = client.received.split(b"\r\n\r\n")
     assert len(heads) == 3
