@@ -6,7 +6,6 @@ Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
@@ -82,7 +81,8 @@ class InferenceAPI:
             admitted.inference.observe(timing, request.received)
         headers = model_header(admitted.inference)
         fields = {**headers, **server_timing(timing), **answer.headers}
-        return replace(answer, headers=fields, timing=timing)
+        answer.headers, answer.timing = fields, timing
+        return answer
 
     def _refuse(
         self, failure: Failure, request: HTTPRequest, admitted: Admitted, timing: Timing
@@ -92,7 +92,8 @@ class InferenceAPI:
             failure.raiseException()
         fields = {**model_header(admitted.inference), **server_timing(timing)}
         answer = self.write_error(failure, request.request_id, fields)
-        return replace(answer, timing=timing)
+        answer.timing = timing
+        return answer
 
 
 def server_timing(timing: Timing) -> dict[str, str]:
@@ -102,18 +103,19 @@ def server_timing(timing: Timing) -> dict[str, str]:
     Durations are milliseconds.  Each batch that had rows of the request has one ``batch`` entry, up
     to `MAX_LISTED_BATCHES`; if there are more batches, ``batches`` holds the count of all.
     """
-    runs = timing.trace.runs
+    trace, text = timing.trace, ""
+    runs = trace.runs
+    if timing.decode is not None:
+        text += f"decode;dur={timing.decode * 1e3:.3f}, "
+    if trace.queued is not None:
+        text += f"queue;dur={trace.queued * 1e3:.3f}, "
     ended = [run.seconds for run in runs if run.seconds is not None]
-    durations = {
-        "decode": timing.decode,
-        "queue": timing.trace.queued,
-        "run": sum(ended) if ended else None,
-        "encode": timing.encode,
-    }
-    entries = [
-        *(f"{name};dur={s * 1e3:.3f}" for name, s in durations.items() if s is not None),
-        *(f'batch;desc="{run.rows}/{run.cap} {run.reason}"' for run in runs[:MAX_LISTED_BATCHES]),
-    ]
+    if ended:
+        text += f"run;dur={sum(ended) * 1e3:.3f}, "
+    if timing.encode is not None:
+        text += f"encode;dur={timing.encode * 1e3:.3f}, "
+    for run in runs[:MAX_LISTED_BATCHES]:
+        text += f'batch;desc="{run.rows}/{run.cap} {run.reason}", '
     if len(runs) > MAX_LISTED_BATCHES:
-        entries.append(f'batches;desc="{len(runs)}"')
-    return {"Server-Timing": ", ".join(entries)} if entries else {}
+        text += f'batches;desc="{len(runs)}", '
+    return {"Server-Timing": text[:-2]} if text else {}

@@ -50,9 +50,9 @@ class HTTPRequest(Head):
     admitted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HTTPResponse:
-    """An answer; the front end adds its length, the request id and connection headers."""
+    """An answer to one request; its length, request id and connection headers are added later."""
 
     status: int
     body: bytes
