@@ -9,7 +9,7 @@ from twisted.internet.address import HostnameAddress, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress
 
-from server.http.connections import ABORT_SECONDS, LINGER_SECONDS
+from server.http.connection import ABORT_SECONDS, LINGER_SECONDS
 from server.http.error_statuses import HTTPError
 from server.http.head import http_date
 from server.http.messages import Head, HTTPResponse
