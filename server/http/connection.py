@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor
 
 from batcher.timer import DeadlineTimer
 from server.http.access import Access
-from server.http.connection_limits import MAX_REFUSED_CONNECTIONS, too_many
+from server.http.connection_limits import MAX_REFUSED_CONNECTIONS, TooMany
 from server.http.early_answers import early_access, encode_early
 from server.http.error_statuses import HTTPError
 from server.http.faults import log_faults
@@ -130,7 +130,7 @@ class Connection:
             self.closing = True
             self.abort()
         else:
-            self._receiver.refuse(too_many(f"the server has {most} connections, the limit"))
+            self._receiver.refuse(TooMany(f"the server has {most} connections, the limit"))
 
     def request_begins(self) -> None:
         """Called at the first byte of a request: start the time in which its head must arrive."""

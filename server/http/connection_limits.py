@@ -7,7 +7,7 @@ Pure; may import neither twisted.web nor Klein.
 from dataclasses import dataclass
 from math import inf
 
-from server.http.error_statuses import RETRY_AFTER, HTTPError
+from batcher.error_kind import ErrorKind, RequestError
 
 #: The most file descriptors that the server keeps for other uses than connections: models, logs,
 #: threads, devices, and connections that are being refused.
@@ -20,6 +20,13 @@ MAX_REFUSED_CONNECTIONS = 64
 #: The largest part by which the age of a connection may be less than its limit: connections that
 #: were made together would else close together.
 MAX_AGE_JITTER = 0.1
+
+
+class TooMany(RequestError):
+    """A connection or a request exceeds a limit of all; soon there may be room for it."""
+
+    kind = ErrorKind.UNAVAILABLE
+    retry_after = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +51,3 @@ def connections_for(descriptors: float) -> int:
     if descriptors == inf:
         return 1 << 20
     return int(max(descriptors / 2, descriptors - MAX_RESERVED_DESCRIPTORS))
-
-
-def too_many(message: str) -> HTTPError:
-    """Return the error for what exceeds a limit now, and may be tried again soon."""
-    return HTTPError(503, message, {"Retry-After": str(RETRY_AFTER)})

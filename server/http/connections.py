@@ -13,9 +13,8 @@ from twisted.logger import Logger
 
 from server.http.access import Access, AccessLog
 from server.http.connection import Connection
-from server.http.connection_limits import ConnectionLimits, too_many
+from server.http.connection_limits import ConnectionLimits, TooMany
 from server.http.cors import Cors
-from server.http.error_statuses import HTTPError
 from server.http.limits import BodyLimits
 from server.http.receiver import Receiver
 
@@ -66,7 +65,7 @@ class Connections:
         self.open.add(connection)
         return connection
 
-    def refusal(self, method: str) -> HTTPError | None:
+    def refusal(self, method: str) -> TooMany | None:
         """
         Return the error for a further request, if too many are in flight; else None.
 
@@ -75,7 +74,7 @@ class Connections:
         most = self.connection_limits.max_in_flight
         if self.in_flight < most or method in ("GET", "HEAD"):
             return None
-        return too_many(f"the server answers {self.in_flight} requests, the limit is {most}")
+        return TooMany(f"the server answers {self.in_flight} requests, the limit is {most}")
 
     def answered(self, status: int) -> None:
         """Count an answer, early or not; called once for each, when it has been written."""
