@@ -37,11 +37,11 @@ from server.heartbeat import Heartbeat
 from server.http.access import AccessLog
 from server.http.connections import Connections
 from server.http.cors import Cors
-from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.listening import Ports
 from server.http.request_log import RequestLog, log_access
 from server.http.router import Router
+from server.http.serving import connection_limits, site_for
 from server.http.site import HTTPSite
 from server.inference import Inference
 from server.lifecycle import Lifecycle, StartError, State
@@ -193,7 +193,7 @@ class InferenceService(Service):
         )
         return Connections(
             limits=limits,
-            client_timeout=self.settings.client_timeout,
+            connection_limits=connection_limits(self.settings),
             clock=self.clock,
             access_log=self.request_log.access_log,
             draining=lambda: self.lifecycle.leaving,
@@ -232,7 +232,7 @@ class InferenceService(Service):
                 group=self._group,
             )
         )
-        return HTTPSite(router, self.connections, KleinFrontend(router).answer)
+        return site_for(self.settings, router, self.connections)
 
     @property
     def ports(self) -> list[IListeningPort]:

@@ -13,7 +13,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from server.http.access import Access, client_name
-from server.http.connections import Connection, Connections
+from server.http.connection import Connection
+from server.http.connections import Connections
 from server.http.error_statuses import HTTPError, native_error
 from server.http.faults import log_faults
 from server.http.head import current_http_date, encode_head, header_fields
@@ -148,6 +149,11 @@ class Exchange:
         self._complete = self._seconds()
         self.request.body = self.body.take()
 
+    def error_answer(self, error: Exception) -> HTTPResponse:
+        """Return the answer to *error*, in the form of the route."""
+        match = self.match
+        return error_writer(None if match is None else match.route)(error, self.request.request_id)
+
     def end_early(self, error: BaseException | None) -> None:
         """Report the end of this request without an answer of its endpoint; see `Preflighted`."""
         preflighted = self.request.preflighted
@@ -209,7 +215,7 @@ class Exchange:
         more = {"X-Request-Id": request_id, "Date": current_http_date()}
         if connections.cors is not None:
             more |= connections.cors.fields(self.head.headers.get("origin"))
-        if connections.draining():
+        if self.channel.connection.is_last_answer():
             self.closes = True
         if self.closes:
             more["Connection"] = "close"

@@ -31,10 +31,11 @@ class HTTPSite(Factory):
         answer_others: Callable[[Exchange], object],
         *,
         by_routes: bool = True,
+        head_limits: HeadLimits | None = None,
     ) -> None:
         self.router = router
         self.connections = connections
-        self.head_limits = HeadLimits()
+        self.head_limits = head_limits or HeadLimits()
         self._answer_others = answer_others
         self._by_routes = by_routes
 

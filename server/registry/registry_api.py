@@ -13,7 +13,7 @@ from server.discovery.engine_url import DEFAULT_LEASE, MAX_LEASE, MIN_LEASE, joi
 from server.discovery.members import Members
 from server.discovery.worker_record import RecordError, WorkerRecord, from_json
 from server.http.access import client_name
-from server.http.connections import Connection
+from server.http.connection import Connection
 from server.http.error_statuses import HTTPError, error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route, json_response
 from server.lifecycle import Lifecycle, State
