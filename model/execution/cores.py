@@ -24,7 +24,7 @@ _processes = 1  # which share the cores, this one included
 
 
 def share_cores(processes: int) -> None:
-    """Count only this process's share of the cores from now on: one of *processes* equal ones."""
+    """Make `usable_cores` return this process's share: the cores, divided by *processes*."""
     global _processes  # noqa: PLW0603 - set once, when a worker process starts
     _processes = processes
 

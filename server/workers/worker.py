@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 _ORPHANED = 1
 
 #: Seconds within which the supervisor opens the sockets of a worker that is ready.
-_OPEN_SECONDS = 60.0
+_MAX_OPEN_SECONDS = 60.0
 
 
 def bind_to_supervisor(role: WorkerRole) -> None:
@@ -90,7 +90,7 @@ class WorkerPorts(Ports):
 
     async def serve(self) -> None:
         """Report that the worker is ready, and accept connections."""
-        is_open = await self.channel.call("ready", timeout=_OPEN_SECONDS)
+        is_open = await self.channel.call("ready", timeout=_MAX_OPEN_SECONDS)
         if is_open and not self.role.accepts_at_once:
             self._accept()
 
