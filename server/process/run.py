@@ -16,8 +16,9 @@ from server.lifecycle import StartError
 from server.model_loading import Loader, load_model
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
+from server.process.exit_codes import ANSWERED, FAILED
 from server.process.logs import ServerLog, begin_logging
-from server.process.start_failure import ANSWERED, FAILED, StartFailure
+from server.process.start_failure import StartFailure
 from server.process.supervise import supervise
 from server.process.systemd import notify_watchdog
 from server.settings.option import printable
