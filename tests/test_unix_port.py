@@ -1,7 +1,6 @@
 """Accept from a shared Unix socket while descriptors run out: server/workers/unix_port.py."""
 
 import errno
-
 from typing import TYPE_CHECKING, cast
 
 import pytest
