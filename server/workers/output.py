@@ -9,7 +9,7 @@ from collections.abc import Callable
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-#: A longer line is passed on in pieces of as many bytes.
+#: A longer line is passed on in pieces of this size.
 MAX_LINE_BYTES = 2**20
 
 

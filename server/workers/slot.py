@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from server.workers.channel import Channel, ChannelError, Handler
 from server.workers.restarts import RestartDelays
 
-#: A process whose reactor has not run for as many seconds is killed.  TensorFlow may block it for
+#: Seconds after which a process is killed if its reactor has not run.  TensorFlow may block it for
 #: some, while it loads a model.
 MAX_SILENCE_SECONDS = 60
 
@@ -268,7 +268,7 @@ class Slot:
                 run.process.signal(number)
 
     def abort(self) -> None:
-        """Let all processes drop their requests; kill those that do not end soon."""
+        """Abort all processes; kill those that have not ended `MAX_ABORT_SECONDS` later."""
         for run in self.runs:
             if run.process is not None:
                 run.process.channel.call("abort").addErrback(lambda _: None)  # it is killed

@@ -27,7 +27,7 @@ class Claimed:
 
     def __init__(self, plan: PlannedSocket, workers: int) -> None:
         """
-        Bind *plan* for as many *workers*.
+        Bind *plan* for *workers* processes.
 
         Raises OSError if another program listens there, even if it allows others on its port.
         """

@@ -246,7 +246,7 @@ class Supervisor(Service):
             _log.info("all workers have ended")
 
     def abort(self) -> None:
-        """Let the workers drop the requests that are not answered yet; kill those that do not."""
+        """Abort all workers: they drop the requests that are not answered yet."""
         self._aborted = True
         _log.warn("stopped at once; requests were dropped")
         if self._withdrawing is not None:

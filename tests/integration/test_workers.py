@@ -121,7 +121,7 @@ def test_a_roll_with_a_broken_model_keeps_the_old_workers(tmp_path: Path) -> Non
 
 
 def test_another_server_on_the_port_is_an_error(tmp_path: Path) -> None:
-    """Also if it lets others use its port; no worker is started, and no reason is given twice."""
+    """Also if it permits others on its port; no worker is started, and no reason is given twice."""
     write_model(tmp_path)
     port = free_port()
     command = [*NUMPY_SERVER, "--model=model.npz", "--workers=2", f"--port={port}"]
