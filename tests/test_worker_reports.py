@@ -1,6 +1,7 @@
 """What one worker answers for all: server/workers/reports.py and worker_reports.py."""
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import orjson
@@ -232,6 +233,14 @@ def test_the_load_is_that_of_the_workers_that_are_ready(workers: TwoWorkers) -> 
     """As one worker that has room for the requests of both."""
     first = workers.supervisor.workers[0]
     workers.supervisor.workers.append(replace(first, pid=99, state="leaving"))
+    loads = outcomes(Deferred.fromCoroutine(workers.supervisor.reports.loads()))
+    workers.settle()
+    assert loads == [{"pets": ModelLoad(0.5, 0.125, ("7",))}]
+
+
+def test_the_load_is_not_that_of_a_worker_that_hangs(workers: TwoWorkers) -> None:
+    """Its infinite waits, which JSON does not have, are left out of the mean."""
+    workers.other["load"] = lambda _: loads_to({"pets": ModelLoad(inf, inf, ("7",))})
     loads = outcomes(Deferred.fromCoroutine(workers.supervisor.reports.loads()))
     workers.settle()
     assert loads == [{"pets": ModelLoad(0.5, 0.125, ("7",))}]

@@ -180,7 +180,11 @@ class GroupReports:
 
 def _loads_from(content: Any) -> dict[str, ModelLoad]:  # Any: JSON
     """Return the loads in *content*, which `worker_reports.loads_to` has made."""
+
+    def seconds(wait: float | None) -> float:
+        return inf if wait is None else wait
+
     return {
-        name: ModelLoad(inf if wait is None else wait, added, tuple(versions))
+        name: ModelLoad(seconds(wait), seconds(added), tuple(versions))
         for name, (wait, added, versions) in content.items()
     }
