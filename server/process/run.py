@@ -6,6 +6,7 @@ With several workers this process is their supervisor, or one of them.
 
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 
 from twisted.logger import Logger
 
@@ -87,7 +88,7 @@ def _serve(
         group=group,
     )
     if worker is not None:
-        loads = partial(model_loads, service.models)
+        loads = partial(model_loads, service.models, max_wait=inf)  # of one that hangs, in a mean
         worker.handlers |= worker_handlers(service.scrapes.json, service.models, loads)
         service.on_stop.append(worker.give_up)
     try:

@@ -1,5 +1,5 @@
 """
-A worker process: its end with that of the supervisor, its ports, and its reports.
+A worker process: it ends with its supervisor, accepts from inherited sockets, and reports to it.
 
 Runs on the main thread, most of it when the reactor runs.
 """
@@ -95,7 +95,7 @@ class WorkerPorts(Ports):
             self._accept()
 
     def closed(self) -> None:
-        """Let the other workers have all new connections, unless this one has a successor."""
+        """Report that all ports are closed: new connections are for the other workers."""
         self.channel.call("closed").addErrback(lambda _: None)  # the supervisor has ended
 
     def give_up(self) -> None:
