@@ -7,14 +7,15 @@ Runs on the reactor thread.
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from server.discovery.announcer import MAX_CLOSE_SECONDS, MAX_WITHDRAW_SECONDS
 from server.settings.table import Settings
 
-#: How long a stop waits for a registry.
-MAX_WITHDRAW_SECONDS = 5.0
+#: How long a stop of the server waits for that of its announcer, which ends in time by itself.
+MAX_ANNOUNCER_STOP_SECONDS = MAX_WITHDRAW_SECONDS + MAX_CLOSE_SECONDS + 0.5
 
 #: How long a server that was registered accepts connections after it is withdrawn, by default:
 #: clients keep answers of the DNS for 2 s, and HAProxy asks once a second.
@@ -30,16 +31,33 @@ async def withdraw_in_time(
     is_aborted: Callable[[], bool],
 ) -> None:
     """
-    Wait until *withdraw* is done, but no longer than `MAX_WITHDRAW_SECONDS`; a failure is logged.
+    Wait until *withdraw* is done, up to `MAX_ANNOUNCER_STOP_SECONDS`; a failure is logged.
 
     Raises CancelledError if *is_aborted* returns True when the wait is cancelled.
     """
+    withdrawing = _ending_when_cancelled(ensureDeferred(withdraw()))
     try:
-        await ensureDeferred(withdraw()).addTimeout(MAX_WITHDRAW_SECONDS, clock)
+        await withdrawing.addTimeout(MAX_ANNOUNCER_STOP_SECONDS, clock)
     except Exception:
         if is_aborted():
             raise
         _log.failure("the server was not withdrawn from its registry")
+
+
+def _ending_when_cancelled(call: Deferred[None]) -> Deferred[None]:
+    """
+    Return a Deferred with the outcome of *call*, which fails at once when it is cancelled.
+
+    *call* is cancelled too, but may go on, or report the cancellation as another outcome.
+    """
+
+    def cancel(outcome: Deferred[None]) -> None:
+        outcome.errback(CancelledError())
+        call.cancel()
+
+    outcome: Deferred[None] = Deferred(cancel)
+    call.addBoth(lambda result: None if outcome.called else outcome.callback(result))
+    return outcome
 
 
 def drain_seconds(settings: Settings) -> float:
