@@ -7,11 +7,12 @@ Runs on the reactor thread.
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from server.discovery.announcer import MAX_CLOSE_SECONDS, MAX_WITHDRAW_SECONDS
+from server.discovery.cancelling import ended_when_cancelled
 from server.settings.table import Settings
 
 #: How long a stop of the server waits for that of its announcer, which ends in time by itself.
@@ -35,29 +36,13 @@ async def withdraw_in_time(
 
     Raises CancelledError if *is_aborted* returns True when the wait is cancelled.
     """
-    withdrawing = _ending_when_cancelled(ensureDeferred(withdraw()))
+    withdrawing = ended_when_cancelled(ensureDeferred(withdraw()))
     try:
         await withdrawing.addTimeout(MAX_ANNOUNCER_STOP_SECONDS, clock)
     except Exception:
         if is_aborted():
             raise
         _log.failure("the server was not withdrawn from its registry")
-
-
-def _ending_when_cancelled(call: Deferred[None]) -> Deferred[None]:
-    """
-    Return a Deferred with the outcome of *call*, which fails at once when it is cancelled.
-
-    *call* is cancelled too, but may go on, or report the cancellation as another outcome.
-    """
-
-    def cancel(outcome: Deferred[None]) -> None:
-        outcome.errback(CancelledError())
-        call.cancel()
-
-    outcome: Deferred[None] = Deferred(cancel)
-    call.addBoth(lambda result: None if outcome.called else outcome.callback(result))
-    return outcome
 
 
 def drain_seconds(settings: Settings) -> float:
