@@ -35,7 +35,7 @@ class Worker:
         self.clock = Clock()
         self.registrar = FakeRegistrar()
         self.is_ready = True
-        self.record: WorkerRecord | Exception = RECORD
+        self.record: WorkerRecord | Exception | Deferred[WorkerRecord] = RECORD
         self.announcement = Announcement()
         self.announcer = Announcer(
             self.registrar,
@@ -51,6 +51,8 @@ class Worker:
     async def _record(self) -> WorkerRecord:
         if isinstance(self.record, Exception):
             raise self.record
+        if isinstance(self.record, Deferred):
+            return await self.record
         return self.record
 
     def started(self) -> "Worker":
@@ -208,6 +210,21 @@ def test_a_stop_withdraws_the_record_and_closes_the_registrar(moment: str) -> No
     assert worker.registrar.calls == ["put", "withdraw", "close"]
     assert fired == [None]
     assert worker.registrar.record is None
+    assert worker.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_stop_does_not_wait_for_a_record(is_listed: bool) -> None:
+    """The lookup of the own address may take a minute; a record that is written is removed."""
+    worker = Worker()
+    if is_listed:
+        worker.started()
+    worker.record = Deferred()
+    if not is_listed:
+        worker.started()
+    worker.wait(1)
+    assert worker.stop() == [None]
+    assert worker.registrar.calls == ["put", "withdraw", "close"][0 if is_listed else 2 :]
     assert worker.clock.getDelayedCalls() == []
 
 
