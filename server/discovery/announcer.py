@@ -2,8 +2,8 @@
 Keep the record of a worker in a registry while the worker is ready.
 
 Decides when the record is written: when the worker is ready, when its waits or models have changed,
-and in time to renew its lease.  Knows neither models nor engines.  Everything here runs on the
-reactor thread; at most one call of the registrar is under way.
+and in time to renew its lease.  Depends neither on models nor on engines.  Everything here runs on
+the reactor thread; at most one call of the registrar is under way.
 """
 
 from collections.abc import Awaitable, Callable
@@ -83,7 +83,7 @@ class Announcer:
         self._written = 0.0  # when that began
         self._may_be_listed = False
         self._unready_since: float | None = None
-        self._is_away = False
+        self._is_lost = False
         self._stopping = False
         #: What a stop cancels, because no record is written meanwhile.
         self._waiting: Deferred[Any] | None = None  # Any: a record, or None
@@ -201,7 +201,7 @@ class Announcer:
         _log.info("withdrawn from {registry}: {reason}", registry=self._registry, reason=reason)
 
     def _succeeded(self) -> None:
-        self._is_away = False
+        self._is_lost = False
         self._backoff.reset()
 
     def _failed(self, error: Exception) -> None:
@@ -209,12 +209,13 @@ class Announcer:
         self.announcement.failures += 1
         self.announcement.is_registered = False
         self._last = None
-        if self._is_away:
+        if self._is_lost:
             return
-        self._is_away = True
+        self._is_lost = True
         if isinstance(error, EngineError | DeferredTimeout):
             _log.warn(
-                "not registered with {registry}: {reason}; the server serves on and tries again",
+                "not registered with {registry}: {reason}; "
+                "the server continues to serve and tries again",
                 registry=self._registry,
                 reason=_reason(error),
             )

@@ -65,7 +65,7 @@ def wait_until_listed(registry: HTTPRegistry, server: Server) -> int:
 def wait_until_lost(server: Server, times: int) -> None:
     """Return when the log states for the *times*-th time that the registry is lost."""
     server.wait_for(
-        lambda: server.log.count("connection refused; the server serves on") == times,
+        lambda: server.log.count("connection refused; the server continues to serve") == times,
         f"{times} lines of a lost registry",
         10,
     )
@@ -124,7 +124,7 @@ def test_several_workers_are_registered_as_one_server(registry: HTTPRegistry, mo
     assert server.log.count("registered with registry://127.0.0.1") == 1
 
 
-def test_a_server_serves_while_the_registry_is_away(model: Path) -> None:
+def test_a_server_serves_while_the_registry_does_not_answer(model: Path) -> None:
     """From its start on; it registers itself when the registry is there, also after a restart."""
     registry, folder = HTTPRegistry(), model.parent
     with registry.running():
