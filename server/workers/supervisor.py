@@ -230,6 +230,8 @@ class Supervisor(Service):
             self._withdrawing = ensureDeferred(
                 withdraw_in_time(stop, self._clock, is_aborted=lambda: self._aborted)
             )
+            if self._aborted:
+                self._withdrawing.cancel()
             with suppress(CancelledError):
                 await self._withdrawing
         if self._sockets is not None:
