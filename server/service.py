@@ -9,12 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    ensureDeferred,
-    maybeDeferred,
-)
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -80,12 +75,12 @@ class InferenceService(Service):
 
     If the settings name a registry, the server is registered there while it is ready, unless it is
     one of several workers.  When it stops, it is withdrawn first.  Requests are served as before
-    until that has ended or failed, but no longer than `server.withdrawal.MAX_WITHDRAW_SECONDS`.
+    until that has ended or failed, up to `server.withdrawal.MAX_ANNOUNCER_STOP_SECONDS`.
 
     *write_access* writes the lines of the access log, if the settings ask for one.  *ports* listens
     on the addresses of the settings, by default by itself; *on_beat* is called each second with
-    whether the server is alive, by default to report that to systemd.  *group* knows the other
-    workers, if there are several.
+    whether the server is alive, by default to report that to systemd.  *group* returns the
+    readings of the other workers, if there are several.
     """
 
     def __init__(
@@ -316,6 +311,8 @@ class InferenceService(Service):
             for call in self.on_stop:
                 call()
             self._stopping = ensureDeferred(self._stop())
+            if self._aborted:
+                self._stopping.cancel()
         return self._stopping
 
     async def _stop(self) -> None:
