@@ -21,6 +21,7 @@ from server.http.site import HTTPSite
 from server.settings.http_settings import FrontEnd as FrontEndName
 from server.settings.http_settings import HTTPSettings
 from tests.fakes.http import HalfCloseable, PlainTransport, chunk, head, request
+from tests.fakes.server import Log
 from tests.fakes.wire import FRONT_ENDS, FrontEnd, WireServer
 from tests.test_wire import check_answers, check_end, run
 from tests.wire_cases import (
@@ -159,9 +160,13 @@ def test_heads_are_limited(data: bytes, text: str, end: End, front_end: FrontEnd
 
 
 @by_each_front_end
-def test_connections_over_the_limit_are_refused(front_end: FrontEnd) -> None:
-    """With an answer, unless too many are being refused; each is counted, and others are served."""
-    server = WireServer(front_end, limits={"max_connections": 2})
+def test_connections_over_the_limit_are_refused(front_end: FrontEnd, log: Log) -> None:
+    """
+    With an answer, unless too many are being refused; others are served.
+
+    Each is counted, and the log has a line, at most every 10 s.
+    """
+    server = WireServer(front_end, limits={"max_connections": 2, "keep_alive_timeout": 99.0})
     first, second = server.connect(), server.connect()
     refused = [server.connect() for _ in range(MAX_REFUSED_CONNECTIONS)]
     assert {client.answer.status for client in refused} == {503}
@@ -178,6 +183,12 @@ def test_connections_over_the_limit_are_refused(front_end: FrontEnd) -> None:
         client.send(POST)
         assert client.statuses == [200]
     assert server.connections.accepted == MAX_REFUSED_CONNECTIONS + 4
+    server.clock.advance(6.0)
+    for _ in range(3):
+        server.connect()
+        server.clock.advance(3.0)
+    line = "connections are refused, {} so far: --max-connections 2 are open"
+    assert log.lines() == [line.format(1), line.format(MAX_REFUSED_CONNECTIONS + 3)]
 
 
 #: What ends a request that is in flight, after its first bytes.

@@ -125,7 +125,7 @@ class Connection:
         excess = len(self._all.open) - most
         if excess <= 0:
             return
-        self._all.refused += 1
+        self._all.count_refused()
         if excess > MAX_REFUSED_CONNECTIONS:
             self.closing = True
             self.abort()

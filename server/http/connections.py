@@ -20,6 +20,9 @@ from server.http.receiver import Receiver
 
 _log = Logger()
 
+#: The least seconds between two lines of the log about refused connections.
+MIN_LINE_INTERVAL_SECONDS = 10.0
+
 
 class Connections:
     """All connections of one server: their limits, their access log, and how they are drained."""
@@ -56,6 +59,7 @@ class Connections:
         self.in_flight = 0
         #: Answers so far, by status.
         self.answers: dict[int, int] = {}
+        self._next_line = 0.0  # when the log may have the next line about refused connections
         self._waiting_for_quiet: list[Deferred[None]] = []
 
     def accept(self, receiver: Receiver) -> Connection:
@@ -64,6 +68,18 @@ class Connections:
         self.accepted += 1
         self.open.add(connection)
         return connection
+
+    def count_refused(self) -> None:
+        """Count a connection that is one too many; log that, but not for each one."""
+        self.refused += 1
+        now = self.clock.seconds()
+        if now >= self._next_line:
+            self._next_line = now + MIN_LINE_INTERVAL_SECONDS
+            _log.warn(
+                "connections are refused, {refused} so far: --max-connections {most} are open",
+                refused=self.refused,
+                most=self.connection_limits.max_connections,
+            )
 
     def refusal(self, method: str) -> TooMany | None:
         """
