@@ -223,7 +223,7 @@ class InferenceService(Service):
                 scrapes=self.scrapes,
                 permit=permit,
                 clock=self.clock,
-                max_body=self.connections.limits.max_body,
+                limits=self.connections.limits,
                 group=self._group,
             )
         )

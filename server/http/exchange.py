@@ -20,6 +20,7 @@ from server.http.faults import log_faults
 from server.http.head import current_http_date, encode_head, header_fields
 from server.http.held_body import HeldBody
 from server.http.messages import HTTPRequest, HTTPResponse, Preflighted, Route
+from server.http.options import path_options
 from server.http.request_head import RequestHead
 from server.http.router import Match, error_writer
 
@@ -134,7 +135,7 @@ class Exchange:
         request.refusal = refusal
         outcome = self.match.route.preflight(request)
         if isinstance(outcome, HTTPResponse):
-            return outcome
+            return path_options(self.head.method, outcome)
         request.preflighted, request.admitted = outcome, True
         return None
 
@@ -182,7 +183,8 @@ class Exchange:
         error = failure.value
         self.end_early(error)
         problem = error if isinstance(error, HTTPError) else failure
-        return error_writer(route)(problem, self.request.request_id)
+        answer = error_writer(route)(problem, self.request.request_id)
+        return path_options(self.head.method, answer)
 
     def answer_from(self, route: Route) -> None:
         """Answer by the endpoint of *route*."""

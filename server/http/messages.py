@@ -57,7 +57,7 @@ class HTTPResponse:
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = "application/json"
+    content_type: str = "application/json"  #: empty: the answer never has a body
     timing: "Timing | None" = None  #: of a request for inference, for the log
     #: The errors of the server behind this answer, which the front end logs.
     faults: "Sequence[Failure]" = ()
