@@ -79,12 +79,12 @@ class WireServer:
         order: int = 1,
         clock: Clock | None = None,
         cors: Cors | None = None,
-        limits: BodyLimits | None = None,
+        body_limits: BodyLimits | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.clock.advance(64)
         self.lifecycle = Lifecycle()
-        self.limits = limits or BodyLimits(max_body=100, max_held=1000)
+        self.limits = body_limits or BodyLimits(max_body=100, max_held=1000)
         self.others = 0  #: bytes that are held for none of its connections
         self.later = later
         self.heads: list[Head] = []  #: those that the preflights have received
