@@ -13,6 +13,7 @@ from server.discovery.members import Members
 from server.discovery.worker_record import ModelLoad, WorkerRecord
 from server.registry.dns_answers import answer
 from server.registry.dns_zone import WorkerZone
+from server.registry.settings import MAX_ZONE_BYTES
 from tests.fakes.dns import ALL, ZONE, Workers, fleet, question
 
 LOADS = {"resnet.V2": ModelLoad()}
@@ -171,17 +172,43 @@ def test_a_message_that_is_no_question_gets_no_answer(data: bytes) -> None:
     assert answer(WorkerZone(Workers(WORKERS), ZONE), data, over_tcp=False) is None
 
 
-def test_any_bytes_are_an_answer_or_none() -> None:
-    """Random bytes, and questions with random changes, raise nothing."""
+#: The longest zone of the settings, and one that is longer than they allow.
+LONG_ZONES = ["a" * 55 + "." + "b" * (MAX_ZONE_BYTES - 56), ".".join(["a" * 49] * 4)]
+
+
+@pytest.mark.parametrize("zone_name", [ZONE, *LONG_ZONES], ids=len)
+@pytest.mark.parametrize("over_tcp", [False, True])
+@pytest.mark.parametrize("edns", [None, 1232])
+def test_any_bytes_are_an_answer_or_none(zone_name: str, over_tcp: bool, edns: int | None) -> None:
+    """Random bytes, and questions in any case with random changes, raise nothing."""
     random = Random(5)  # noqa: S311 - no secret
-    zone = WorkerZone(Workers(WORKERS), ZONE)
-    asked = question(ALL, edns=1232)
-    for _ in range(1000):
+    zone = WorkerZone(Workers(WORKERS), zone_name)
+    asked = question(f"_tensorferry._tcp.{zone_name}".upper(), edns=edns)
+    for _ in range(200):
         data = bytearray(asked if random.random() < 0.9 else random.randbytes(60))
         for _ in range(random.randrange(4)):
             data[random.randrange(len(data))] = random.randrange(256)
-        reply = answer(zone, bytes(data[: random.randrange(12, len(data) + 1)]), over_tcp=True)
+        reply = answer(zone, bytes(data[: random.randrange(12, len(data) + 1)]), over_tcp=over_tcp)
         assert reply is None or reply[:2] == data[:2]
+
+
+@pytest.mark.parametrize(("zone_name", "has_soa"), [(LONG_ZONES[0], True), (LONG_ZONES[1], False)])
+def test_the_longest_name_is_answered_over_udp_without_options(
+    zone_name: str, has_soa: bool
+) -> None:
+    """In other letters than those of the zone; the SOA record is left out if it has no room."""
+    below = ".".join(["X" * (61 - it) for it in range(4)])[: 252 - len(zone_name)]
+    data = question(f"{below}.{zone_name.upper()}", dns.A)
+    encoded = answer(WorkerZone(Workers(WORKERS), zone_name), data, over_tcp=False)
+    assert encoded is not None
+    message = dns.Message()
+    message.fromStr(encoded)
+    assert len(encoded) <= 512
+    assert (message.rCode, len(message.authority), message.trunc) == (
+        dns.ENAME,
+        int(has_soa),
+        int(not has_soa),
+    )
 
 
 @pytest.mark.parametrize(

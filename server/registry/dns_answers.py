@@ -102,15 +102,15 @@ def _fitted(query: dns.Message, reply: _Reply, *, edns: bool, limit: int) -> byt
     Return *reply* in *limit* bytes at most.
 
     The additional records are left out first: a client can ask for them.  A client that gets only
-    some of the answers asks again over TCP.
+    some of the answers, or no SOA record, asks again over TCP.
     """
     encoded = _encoded(query, reply, edns=edns)
-    if len(encoded) > limit or reply.truncated:
+    if len(encoded) > limit and reply.additional:
         reply = replace(reply, additional=())
         encoded = _encoded(query, reply, edns=edns)
-    while len(encoded) > limit:
+    while len(encoded) > limit and (reply.answers or reply.authority):
         kept = (limit - _HEADER_BYTES) * len(reply.answers) // len(encoded)
-        reply = replace(reply, answers=reply.answers[:kept], truncated=True)
+        reply = replace(reply, answers=reply.answers[:kept], authority=(), truncated=True)
         encoded = _encoded(query, reply, edns=edns)
     return encoded
 

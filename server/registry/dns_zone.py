@@ -135,10 +135,12 @@ class WorkerZone:
         answers = [
             _record(name, dns.Record_SRV(0, WEIGHT, it.port, target)) for it, target in targets
         ]
+        if len(workers) > most:  # there is no room for anything else
+            return Found(answers, [], complete=False)
         additional = [
             record for it, target in targets for record in _addresses(target, address_of(it.host))
         ]
-        return Found(answers, additional, complete=len(workers) <= most)
+        return Found(answers, additional)
 
     def _target(self, worker: WorkerRecord) -> bytes | None:
         """Return the name of the worker's host; None if it cannot be a name."""
