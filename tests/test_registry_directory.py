@@ -159,6 +159,26 @@ def test_the_workers_of_a_source_that_is_away_stay() -> None:
     assert registry.directory.choose("m").id == "w-0"
 
 
+@pytest.mark.parametrize("name", ["zk://a", "leases"], ids=["added later", "added first"])
+def test_the_record_of_a_source_that_is_up_to_date_is_preferred(name: str) -> None:
+    """While another source is away, its record of the same worker does not change."""
+    registry = Registry()
+    sources = {"leases": registry.members, "zk://a": registry.source("zk://a")}
+    lost = sources.pop(name)
+    (live,) = sources.values()
+    live.put(worker(0, m=0.1))
+    registry.clock.advance(1)
+    lost.put(worker(0, m=0.2))
+    assert registry.directory.workers() == [worker(0, m=0.2)]
+    lost.is_away("no answer")
+    live.put(worker(0, m=9.0))
+    assert registry.directory.workers() == [worker(0, m=9.0)]
+    lost.is_current()
+    registry.clock.advance(1)
+    lost.put(worker(0, m=0.3))
+    assert registry.directory.workers() == [worker(0, m=0.3)]
+
+
 def test_a_choice_looks_at_two_workers_of_a_thousand() -> None:
     """A thousand choices read a few records each, and the workers are merged once."""
     reads = 0

@@ -133,8 +133,8 @@ class Directory:
         """
         Return all workers.
 
-        Of several records of one worker, the one whose models are known is preferred, and then the
-        one that was written last.
+        Of several records of one worker, one whose models are known is preferred, then one of a
+        source that is up to date, and then the one that was written last.
         """
         self._update()
         return [it for it in self._listed.values() if it.id in it.members.workers]
@@ -227,5 +227,5 @@ class Directory:
         return [Listed(members, id_) for members in self.sources for id_ in members.workers]
 
 
-def _preference(listed: Listed) -> tuple[bool, float]:
-    return listed.record.models is None, -listed.written
+def _preference(listed: Listed) -> tuple[bool, bool, float]:
+    return listed.record.models is None, bool(listed.members.away), -listed.written
