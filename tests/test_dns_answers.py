@@ -246,16 +246,44 @@ def test_the_order_of_the_workers_changes() -> None:
     assert len(firsts) == 4
 
 
-def test_without_workers_a_source_that_is_away_makes_the_answer_a_failure() -> None:
-    """A client then keeps the workers that it had; later the answer is that there are none."""
+AWAY = {
+    (ALL, dns.SRV): dns.OK,
+    (MODEL, dns.SRV): dns.OK,
+    (f"_other.{ALL}", dns.SRV): dns.ESERVER,
+    ("ip-192-0-2-7-8002.tf.test", dns.A): dns.ESERVER,
+    ("ip-192-0-2-7-8000.tf.test", dns.AAAA): dns.OK,
+    (ALL, dns.A): dns.OK,
+    ("_tcp.tf.test", dns.SRV): dns.OK,
+    ("ns.tf.test", dns.AAAA): dns.OK,
+    ("_http._tcp.tf.test", dns.SRV): dns.ENAME,
+}
+
+
+@pytest.mark.parametrize(("asked", "code"), AWAY.items(), ids=str)
+@pytest.mark.parametrize("reason", ["not read yet", "no answer"])
+def test_without_its_worker_a_source_that_is_away_makes_the_answer_a_failure(
+    asked: tuple[str, int], code: int, reason: str
+) -> None:
+    """A client then keeps the workers that it had."""
+    source = Members("a source", Clock().seconds)
+    source.is_away(reason)
+    zone = WorkerZone(Workers([WORKERS[0]], [source]), ZONE)
+    message = dns.Message()
+    message.fromStr(answer(zone, question(*asked), over_tcp=False) or b"")
+    assert message.rCode == code
+    assert bool(message.answers) == (asked in [(ALL, dns.SRV), (MODEL, dns.SRV)])
+
+
+def test_without_workers_the_answer_is_a_failure_until_all_sources_are_read() -> None:
+    """Then the answer is that there are none."""
     source = Members("a source", Clock().seconds)
     zone = WorkerZone(Workers((), [source]), ZONE)
     codes = []
-    for reason in ("not read yet", ""):
-        source.is_away(reason)
+    for _ in range(2):
         message = dns.Message()
         message.fromStr(answer(zone, question(ALL), over_tcp=False) or b"")
         codes.append(message.rCode)
+        source.is_current()
     assert codes == [dns.ESERVER, dns.OK]
 
 

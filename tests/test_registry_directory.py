@@ -133,6 +133,20 @@ def test_without_a_worker_a_request_is_refused(model: str | None) -> None:
         registry.directory.choose(model)
 
 
+def test_a_model_that_a_source_which_is_away_may_have_is_refused_for_a_while() -> None:
+    """When all sources are up to date, it is not found."""
+    registry = Registry(worker(0, cats=0.0))
+    source = registry.source("zk://a")
+    for reason in ("not read yet", "no answer"):
+        source.is_away(reason)
+        with pytest.raises(NoWorker, match="no known worker has the model 'flowers'; away: zk://a"):
+            registry.directory.choose("flowers")
+        assert registry.directory.choose("cats").id == "w-0"
+    source.is_current()
+    with pytest.raises(NoSuchModel):
+        registry.directory.choose("flowers")
+
+
 def test_a_worker_of_two_sources_counts_once() -> None:
     """By its id or its address; the record with loads is preferred, then the later one."""
     registry = Registry(worker(0, m=1.0), worker(1, m=1.0))

@@ -31,7 +31,7 @@ class NoWorker(RequestError):
 
 
 class NoSuchModel(RequestError):
-    """There are workers, and none has the model; the message has the names that there are."""
+    """All workers are known, and none has the model; the message has the names that there are."""
 
     kind = ErrorKind.NOT_FOUND
 
@@ -151,8 +151,8 @@ class Directory:
         """
         Return the worker for the next request to *model*, or to no named model if it is None.
 
-        Raises `NoWorker` if there is none, and `NoSuchModel` if there are workers without this
-        model.
+        Raises `NoWorker` if there is none, or if a source that is away may have one, and
+        `NoSuchModel` if there are workers without this model.
         """
         self._update()
         drawn = self._drawn(model)
@@ -185,6 +185,9 @@ class Directory:
     def _nothing_for(self, model: str | None) -> RequestError:
         if model is None or not self._listed:
             return NoWorker("no worker takes requests now")
+        away = ", ".join(it.source for it in self.sources if it.away)
+        if away:
+            return NoWorker(f"no known worker has the model {model[:80]!r}; away: {away}")
         names = self.models()
         known = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if names[20:] else "")
         return NoSuchModel(f"no worker has the model {model[:80]!r}; there are: {known or 'none'}")

@@ -71,9 +71,9 @@ def _reply(zone: WorkerZone, query: dns.Message, options: list[dns.RRHeader], li
         return _Reply(problem)
     (question,) = query.queries
     found = zone.find(question.name.name, question.type, limit // _MIN_SRV_BYTES)
+    if found is not None and not found.known:
+        return _Reply(dns.ESERVER)
     if found is None or not found.answers:
-        if not zone.is_known():
-            return _Reply(dns.ESERVER)
         return _Reply(dns.ENAME if found is None else dns.OK, authority=(zone.soa(),))
     return _Reply(
         answers=tuple(found.answers),

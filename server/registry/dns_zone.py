@@ -34,6 +34,9 @@ TTL = 2
 #: send all clients to the same worker.  Above 0, because RFC 2782 gives 0 a meaning of its own.
 WEIGHT = 100
 
+#: The begin of the name of a worker's host.
+_HOST = "ip-"
+
 _ALL_KINDS = dns.ALL_RECORDS
 
 
@@ -55,9 +58,10 @@ class Found:
     answers: list[dns.RRHeader]
     additional: list[dns.RRHeader]
     complete: bool = True  #: whether *answers* are all that there are
+    known: bool = True  #: False: there may be some, of a worker that could not be read
 
 
-NOTHING = Found([], [])
+NOTHING, NOT_KNOWN = Found([], []), Found([], [], known=False)
 
 
 class WorkerZone:
@@ -78,14 +82,6 @@ class WorkerZone:
         """Return whether *name* is in the zone."""
         name = name.lower()
         return name == self.name or name.endswith(b"." + self.name)
-
-    def is_known(self) -> bool:
-        """
-        Return whether the workers are known.
-
-        Without any worker, a source that cannot be reached is no proof that there is none.
-        """
-        return bool(self._directory.workers()) or not any(it.away for it in self._directory.sources)
 
     def soa(self) -> dns.RRHeader:
         """Return the record that begins the zone; "there is none" answers have it too."""
@@ -121,7 +117,7 @@ class WorkerZone:
             address = address_of(worker.host)
             if address is not None and label_of(address, worker.port) == below:
                 return Found(_of_kind(kind, _addresses(name, address)), [])
-        return None
+        return NOT_KNOWN if below.startswith(_HOST) and self._is_any_away() else None
 
     def _services(self, name: bytes, below: str, kind: int, most: int) -> Found:
         if kind not in (dns.SRV, _ALL_KINDS):
@@ -135,12 +131,18 @@ class WorkerZone:
         answers = [
             _record(name, dns.Record_SRV(0, WEIGHT, it.port, target)) for it, target in targets
         ]
+        if not answers and self._is_any_away():
+            return NOT_KNOWN
         if len(workers) > most:  # there is no room for anything else
             return Found(answers, [], complete=False)
         additional = [
             record for it, target in targets for record in _addresses(target, address_of(it.host))
         ]
         return Found(answers, additional)
+
+    def _is_any_away(self) -> bool:
+        """Return whether a source cannot be reached, so that it may have any other worker."""
+        return any(it.away for it in self._directory.sources)
 
     def _target(self, worker: WorkerRecord) -> bytes | None:
         """Return the name of the worker's host; None if it cannot be a name."""
@@ -163,7 +165,7 @@ def address_of(host: str) -> IPv4Address | IPv6Address | None:
 @lru_cache(maxsize=4096)
 def label_of(address: IPv4Address | IPv6Address, port: int) -> str:
     """Return the label for the worker at this place; that of no other place is equal."""
-    return f"ip-{address}-{port}".replace(".", "-").replace(":", "-")
+    return f"{_HOST}{address}-{port}".replace(".", "-").replace(":", "-")
 
 
 def is_host_name(name: bytes) -> bool:
