@@ -1,6 +1,6 @@
 """The zone of the workers, as messages: server/registry/dns_zone.py and dns_answers.py."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -238,6 +238,31 @@ def test_an_answer_over_tcp_has_a_thousand_workers() -> None:
     """Each on a host of its own."""
     message = answered(question(ALL), fleet(1000), over_tcp=True)
     assert (message.trunc, len({str(it.payload) for it in message.answers})) == (0, 1000)
+
+
+def test_the_workers_are_looked_at_once_for_all_questions() -> None:
+    """Until they change."""
+    reads = 0
+
+    class Counting(list[WorkerRecord]):
+        def __iter__(self) -> Iterator[WorkerRecord]:
+            nonlocal reads
+            reads += 1
+            return super().__iter__()
+
+    workers = Workers(Counting(WORKERS))
+    zone = WorkerZone(workers, ZONE)
+    asked = [(ALL, dns.SRV), (MODEL, dns.SRV), (f"_other.{ALL}", dns.SRV), ("ip-a.tf.test", dns.A)]
+    for name, kind in asked:
+        assert answer(zone, question(name, kind), over_tcp=False)
+    first = reads
+    for name, kind in asked * 10:
+        assert answer(zone, question(name, kind), over_tcp=False)
+    assert reads == first
+    workers.listed = [*WORKERS, WorkerRecord("g", "192.0.2.8", 1)]
+    message = dns.Message()
+    message.fromStr(answer(zone, question("ip-192-0-2-8-1.tf.test", dns.A), over_tcp=False) or b"")
+    assert len(message.answers) == 1
 
 
 def test_the_order_of_the_workers_changes() -> None:

@@ -220,10 +220,13 @@ def test_many_workers_are_not_merged_again_at_each_change() -> None:
     """A new one is chosen a moment later; one that is removed is not chosen any more."""
     registry = Registry(*(worker(number, m=1.0) for number in range(MANY_WORKERS)))
     assert registry.directory.choose("m")
+    merged = registry.directory.merged()
     idle = worker(MANY_WORKERS, m=0.0, n=0.0)
     registry.members.put(idle)
+    assert registry.directory.merged() is merged
     assert idle not in registry.directory.workers()
     assert registry.directory.choose("n") is idle
+    assert idle in registry.directory.merged()
     for number in range(MANY_WORKERS - 1):
         registry.members.remove(f"w-{number}")
     left = registry.directory.workers()

@@ -122,6 +122,7 @@ class Directory:
         self._listed: dict[tuple[str, int], Listed] = {}
         #: The candidates for each model that was asked for; None: requests that name no model.
         self._candidates: dict[str | None, list[Listed]] = {}
+        self._records: Sequence[WorkerRecord] | None = None  #: see `merged`
         self._versions: list[int] = []
         self._next_merge = 0.0
 
@@ -142,6 +143,18 @@ class Directory:
     def workers(self) -> list[WorkerRecord]:
         """Return the records of all workers."""
         return [it.record for it in self.listed()]
+
+    def merged(self) -> Sequence[WorkerRecord]:
+        """
+        Return the records of all workers, but without later changes of their waits.
+
+        The sequence is the same until a worker is added or removed, or its address or models
+        change; of many workers, some time later: see `MERGE_INTERVAL_PER_WORKER`.
+        """
+        self._update()
+        if self._records is None:
+            self._records = tuple(self.workers())
+        return self._records
 
     def models(self) -> list[str]:
         """Return the names of all models that are known, sorted."""
@@ -225,6 +238,7 @@ class Directory:
                 by_address[address] = former
         self._listed = by_address
         self._candidates = {}
+        self._records = None
 
     def _all(self) -> list[Listed]:
         return [Listed(members, id_) for members in self.sources for id_ in members.workers]
