@@ -15,7 +15,8 @@ from server.registry.dns_zone import WorkerZone, is_host_name
 MAX_QUERY_BYTES = 1024
 
 #: The largest answer over UDP, in bytes, for a client that can take it; without EDNS: the least.
-MAX_UDP_BYTES, MIN_UDP_BYTES = 8192, 512
+#: Larger ones would be fragmented, and sent to others by senders that state a false address.
+MAX_UDP_BYTES, MIN_UDP_BYTES = 1232, 512
 MAX_TCP_BYTES = 65535
 
 #: The fewest bytes of an SRV record: the header with a compressed name, and a target of one letter.
