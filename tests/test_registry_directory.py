@@ -194,7 +194,7 @@ def test_the_record_of_a_source_that_is_up_to_date_is_preferred(name: str) -> No
 
 
 def test_a_choice_looks_at_two_workers_of_a_thousand() -> None:
-    """A thousand choices read a few records each, and the workers are merged once."""
+    """Also for a model that only workers with unknown models may have; they are merged once."""
     reads = 0
 
     class Counting(Members):
@@ -208,12 +208,16 @@ def test_a_choice_looks_at_two_workers_of_a_thousand() -> None:
     members = Counting("leases", registry.clock.seconds)
     registry.directory.add(members)
     for number in range(1000):
-        members.put(worker(number, m=0.0))
+        members.put(
+            worker(number, m=0.0) if number % 2 else WorkerRecord(f"u-{number}", "h", number + 1)
+        )
     registry.directory.choose("m")
+    registry.directory.choose("made up")
     reads = 0
-    for _ in range(1000):
+    for number in range(1000):
         registry.directory.choose("m")
-    assert reads < 10_000
+        registry.directory.choose(f"made up {number}")
+    assert reads < 20_000
 
 
 def test_many_workers_are_not_merged_again_at_each_change() -> None:

@@ -19,8 +19,8 @@ MIN_ADDED_WAIT = 0.001
 
 
 #: Waits that differ by no more than this part of the longer one, or by `MIN_ADDED_WAIT`, count as
-#: equal: measured times scatter as much, otherwise one of two equal workers would get all
-#: requests of a light load.
+#: equal: measured times scatter as much; otherwise one of two equal workers would get all requests
+#: of a light load.
 NEAR = 0.1
 
 

@@ -7,6 +7,7 @@ a source that cannot be reached stay.  Runs on the reactor thread.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from batcher.error_kind import ErrorKind, RequestError
 from server.discovery.members import Members
@@ -21,6 +22,15 @@ RETRY_SECONDS = 1.0
 #: thousands of workers register within seconds.
 MANY_WORKERS = 500
 MERGE_INTERVAL_PER_WORKER = 5e-5
+
+
+class _Unlisted(Enum):
+    """Stands for all names of models that no worker lists."""
+
+    UNLISTED = auto()
+
+
+_UNLISTED = _Unlisted.UNLISTED
 
 
 class NoWorker(RequestError):
@@ -121,7 +131,8 @@ class Directory:
         self.choices = 0  #: so far
         self._listed: dict[tuple[str, int], Listed] = {}
         #: The candidates for each model that was asked for; None: requests that name no model.
-        self._candidates: dict[str | None, list[Listed]] = {}
+        self._candidates: dict[str | _Unlisted | None, list[Listed]] = {}
+        self._listed_names: frozenset[str] | None = None  #: see `_names`
         self._records: Sequence[WorkerRecord] | None = None  #: see `merged`
         self._versions: list[int] = []
         self._next_merge = 0.0
@@ -158,7 +169,15 @@ class Directory:
 
     def models(self) -> list[str]:
         """Return the names of all models that are known, sorted."""
-        return sorted({name for record in self.workers() for name in record.models or ()})
+        self._update()
+        return sorted(self._names())
+
+    def _names(self) -> frozenset[str]:
+        """Return the names of all models that were listed when the sources were merged."""
+        if self._listed_names is None:
+            records = self.workers()
+            self._listed_names = frozenset(name for it in records for name in it.models or ())
+        return self._listed_names
 
     def choose(self, model: str | None) -> WorkerRecord:
         """
@@ -184,12 +203,12 @@ class Directory:
 
     def _drawn(self, model: str | None) -> tuple[Listed, ...]:
         """Return two of the candidates for *model*, or the only one, or none."""
-        candidates = self._candidates.get(model)
+        # Names that no worker lists have one entry: clients can make up any number of them.
+        key = model if model is None or model in self._names() else _UNLISTED
+        candidates = self._candidates.get(key)
         if candidates is None:
             candidates = [it for it in self._listed.values() if it.may_take(model)]
-            # Names that no worker lists are not kept: clients can make up any number of them.
-            if model is None or any(it.record.models for it in candidates):
-                self._candidates[model] = candidates
+            self._candidates[key] = candidates
         if len(candidates) < 2:
             return tuple(candidates)
         one, other = two_of(len(candidates), self._random)
@@ -238,7 +257,7 @@ class Directory:
                 by_address[address] = former
         self._listed = by_address
         self._candidates = {}
-        self._records = None
+        self._records = self._listed_names = None
 
     def _all(self) -> list[Listed]:
         return [Listed(members, id_) for members in self.sources for id_ in members.workers]
