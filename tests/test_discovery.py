@@ -100,7 +100,7 @@ def test_a_worker_serves_its_models() -> None:
     assert WorkerRecord("b", "h", 1).serves("n")
 
 
-def test_members_change_their_version_with_addresses_and_models_alone() -> None:
+def test_members_change_their_version_with_addresses_models_and_source() -> None:
     """A new wait is no new version; members stay while their source does not answer."""
     clock = Clock()
     members = Members("zk://a", clock.seconds)
@@ -114,8 +114,11 @@ def test_members_change_their_version_with_addresses_and_models_alone() -> None:
     assert members.version == version
     assert members.written == {"a-1": 3.0}
     members.is_away("no answer")
+    assert members.version > version
+    version = members.version
     clock.advance(2)
     members.is_away("still no answer")
+    assert members.version == version
     assert (members.away, members.away_since) == ("still no answer", 3.0)
     assert members.workers == {"a-1": busier}
     members.remove("a-1")

@@ -122,6 +122,32 @@ def test_a_request_that_does_not_end_delays_the_end_for_a_while(
     assert client.transport.aborted
 
 
+@pytest.mark.parametrize("held_by", ["a request", "a source"])
+def test_an_aborted_stop_waits_for_nothing(
+    held_by: str, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """No connection, timer or error is left; what is called at a stop was called once."""
+    running = Running(monkeypatch)
+    called: list[None] = []
+    running.service.on_stop.append(lambda: called.append(None))
+    running.start()
+    client = running.client()
+    if held_by == "a request":
+        client.send(b"GET / HT")
+    else:
+        running.watches[0].end = Deferred
+    stopping = running.service.stopService()
+    running.reactor.advance(0)
+    assert outcomes(stopping) == []
+    running.service.abort()
+    running.reactor.advance(0)
+    assert outcomes(stopping) == [None]
+    assert len(called) == 1
+    assert not running.reactor.getDelayedCalls()
+    assert running.service.lifecycle.state is State.STOPPED
+    assert log.lines()[-1] == "stopped at once; requests were dropped"
+
+
 def test_a_port_in_use_is_an_error_and_closes_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -19,6 +19,7 @@ WRONG = {
     ("--dns-listen", "a:65536"): "--dns-listen: expected none or HOST:PORT",
     ("--zone", "a..b"): "--zone: expected a domain name, such as tensorferry.internal, got 'a..b'",
     ("--zone", "-"): "--zone: expected a domain name",
+    ("--zone", "a." * 55 + "b"): "--zone: expected a domain name",
     ("--engine", "registry://a"): "--engine: expected the URL of a source, such as zk://",
     ("--engine", "srv://a"): "--engine: expected the URL of a source",
     ("--engine", "srv://u:p@a/b"): (

@@ -29,6 +29,10 @@ DEFAULT_LISTEN = "tcp:12480:interface=127.0.0.1"
 DEFAULT_SEAPORT_LISTEN = "tcp:12481:interface=127.0.0.1"
 DEFAULT_ZONE = "tensorferry.internal"  # the domain "internal" is reserved for private use
 
+#: The most bytes of the name of a zone: that of a model has room before it, and an answer without
+#: records fits into the shortest answer over UDP.
+MAX_ZONE_BYTES = 110
+
 
 class Place(NamedTuple):
     """An address and a port to listen on."""
@@ -39,6 +43,9 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         """Return ``HOST:PORT``."""
         return join_host_port(*self)
+
+
+DEFAULT_DNS_LISTEN = Place("127.0.0.1", 12482)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ class Zone(TextKind):
         """Return the name in lower case, without a dot at its end."""
         name = text.lower().removesuffix(".")
         label = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-        if len(name) > 200 or re.fullmatch(rf"{label}(\.{label})*", name) is None:
+        if len(name) > MAX_ZONE_BYTES or re.fullmatch(rf"{label}(\.{label})*", name) is None:
             raise ValueError
         return name
 
@@ -129,7 +136,7 @@ class RegistrySettings:
         OrWord("none", None, HostPort()),
         "",
         "Where the DNS is answered, by UDP and TCP; with none it is not.",
-        default=Place("127.0.0.1", 12482),
+        default=DEFAULT_DNS_LISTEN,
     )
     zone: str = setting(
         Zone(),
