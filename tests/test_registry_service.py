@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from collections.abc import Callable
+
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
@@ -90,15 +92,18 @@ def test_the_registry_follows_its_sources_until_it_stops(
     assert log.lines()[-1] == "stopped"
 
 
+@pytest.mark.parametrize(
+    "end", [Deferred, lambda: fail(OSError("no thread"))], ids=["hangs", "fails"]
+)
 def test_a_source_that_does_not_stop_delays_the_end_for_a_while(
-    monkeypatch: pytest.MonkeyPatch, log: Log
+    monkeypatch: pytest.MonkeyPatch, log: Log, end: Callable[[], Deferred[None]]
 ) -> None:
-    """An error of a source is logged, and the rest is stopped."""
+    """An error of a source is logged, and the rest is stopped; two take no longer than one."""
     running = Running(monkeypatch)
     running.start()
     zookeeper, etcd = running.watches
     zookeeper.end = Deferred
-    etcd.end = lambda: fail(OSError("no thread"))
+    etcd.end = end
     stopping = running.service.stopService()
     running.reactor.advance(MAX_STOP_SECONDS)
     assert outcomes(stopping) == [None]

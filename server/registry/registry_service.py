@@ -10,7 +10,7 @@ from random import random
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults, maybeDeferred
 from twisted.logger import Logger
 
 from server.clock import MonotonicTime
@@ -48,8 +48,8 @@ MAX_HELD_BYTES = 256 * MAX_RECORD_BYTES
 #: How long a request may take to arrive, and how long an idle connection stays, in seconds.
 CLIENT_TIMEOUT = 60.0
 
-#: How long a stop waits for requests that are being received or answered, and for each source, in
-#: seconds.
+#: How long a stop waits for requests that are being received or answered, and then for the sources,
+#: in seconds.
 MAX_STOP_SECONDS = 2.0
 
 
@@ -168,8 +168,7 @@ class RegistryService(Service):
         await self.connections.when_quiet()
         if limit.active():
             limit.cancel()
-        for watch in self.watches:
-            await _stopped(watch, self.clock)
+        await gatherResults([ensureDeferred(_stopped(it, self.clock)) for it in self.watches])
         self.leases.stop()
         self.log.stop()
         self.lifecycle.move(State.STOPPED)
