@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from collections.abc import Callable
-
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
