@@ -143,6 +143,8 @@ def test_the_log_has_a_line_for_each_worker_that_comes_or_goes(
     running = Running(monkeypatch, RegistrySettings(engine=("zk://a/b",), dns_listen=None))
     running.start()
     (zookeeper,) = running.watches
+    running.reactor.advance(1)
+    assert "zk://a:2181/b: not read yet" in log.lines()
     zookeeper.members.put(worker(1))
     zookeeper.members.is_current()
     for number in (2, 3):
