@@ -161,7 +161,7 @@ def test_a_worker_serves_its_models() -> None:
 
 
 def test_members_change_their_version_with_addresses_and_models_alone() -> None:
-    """A new wait is no new version; members stay while their source is away."""
+    """A new wait is no new version; members stay while their source does not answer."""
     clock = Clock()
     members = Members("zk://a", clock.seconds)
     assert members.away

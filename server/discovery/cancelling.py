@@ -2,7 +2,7 @@
 End the wait for a call at once when it is cancelled, whatever the call makes of that.
 
 A call over the network may report its cancellation as another error, as twisted.web and its
-endpoints do, or go on with its next step.  Then a timeout is not recognised, and a stop waits.
+endpoints do, or begin its next step.  Then a timeout is not recognised, and a stop waits.
 Imports nothing of ours.  Runs on the reactor thread.
 """
 

@@ -21,6 +21,9 @@ MAX_RECORD_BYTES = 256 * 1024
 MAX_MODELS = 1000
 MAX_VERSION_CHARACTERS = 128
 
+#: The longest wait in a record: while all lanes of a server hang, its wait is infinite.
+MAX_WAIT_SECONDS = 3600.0
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*\.?")
 _ADDRESS = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")

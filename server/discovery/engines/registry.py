@@ -54,7 +54,7 @@ class RegistryRegistrar:
         """
         Write *record* to each process; the Deferred fires when the first has taken it.
 
-        A process that does not answer must not delay the renewals of the others: its call goes on
+        A process that does not answer must not delay the renewals of the others: its call continues
         until its timeout, and it gets no other one meanwhile.
         """
         self._id = record.id
