@@ -90,15 +90,18 @@ def test_the_registry_follows_its_sources_until_it_stops(
     assert log.lines()[-1] == "stopped"
 
 
+@pytest.mark.parametrize(
+    "end", [Deferred, lambda: fail(OSError("no thread"))], ids=["hangs", "fails"]
+)
 def test_a_source_that_does_not_stop_delays_the_end_for_a_while(
-    monkeypatch: pytest.MonkeyPatch, log: Log
+    monkeypatch: pytest.MonkeyPatch, log: Log, end: Callable[[], Deferred[None]]
 ) -> None:
-    """An error of a source is logged, and the rest is stopped."""
+    """An error of a source is logged, and the rest is stopped; two take no longer than one."""
     running = Running(monkeypatch)
     running.start()
     zookeeper, etcd = running.watches
     zookeeper.end = Deferred
-    etcd.end = lambda: fail(OSError("no thread"))
+    etcd.end = end
     stopping = running.service.stopService()
     running.reactor.advance(MAX_STOP_SECONDS)
     assert outcomes(stopping) == [None]
@@ -166,6 +169,8 @@ def test_the_log_has_a_line_for_each_worker_that_comes_or_goes(
     running = Running(monkeypatch, RegistrySettings(engine=("zk://a/b",), dns_listen=None))
     running.start()
     (zookeeper,) = running.watches
+    running.reactor.advance(1)
+    assert "zk://a:2181/b: not read yet" in log.lines()
     zookeeper.members.put(worker(1))
     zookeeper.members.is_current()
     for number in (2, 3):

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 
 from server.discovery.worker_record import WorkerRecord
 
+#: Why a source that has not been read since the start has no workers.
+NOT_READ = "not read yet"
+
 
 class Members:
     """The workers of one source, by id; they stay when the source cannot be reached."""
@@ -24,7 +27,7 @@ class Members:
         #: the source goes away or is up to date again; not when only waits change.
         self.version = 0
         #: Why the source cannot be reached, in words; empty while the workers are up to date.
-        self.away = "not read yet"
+        self.away = NOT_READ
         self.away_since: float | None = seconds()
 
     @property

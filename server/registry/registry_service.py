@@ -10,10 +10,17 @@ from random import random
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    ensureDeferred,
+    gatherResults,
+    maybeDeferred,
+)
 from twisted.logger import Logger
 
 from server.clock import MonotonicTime
+from server.discovery.cancelling import ended_when_cancelled
 from server.discovery.engine import Watch
 from server.discovery.engine_url import EngineURL, parse_engine_url
 from server.discovery.engines.available import open_watch
@@ -48,8 +55,8 @@ MAX_HELD_BYTES = 256 * MAX_RECORD_BYTES
 #: How long a request may take to arrive, and how long an idle connection stays, in seconds.
 CLIENT_TIMEOUT = 60.0
 
-#: How long a stop waits for requests that are being received or answered, and for each source, in
-#: seconds.
+#: How long a stop waits for requests that are being received or answered, and then for the sources,
+#: in seconds.
 MAX_STOP_SECONDS = 2.0
 
 
@@ -196,8 +203,8 @@ class RegistryService(Service):
         finally:
             if limit.active():
                 limit.cancel()
-        for watch in self.watches:
-            await self._stopped(watch)
+        stopped = [ensureDeferred(self._stopped(it)) for it in self.watches]
+        await ended_when_cancelled(gatherResults(stopped, consumeErrors=True))
 
     async def _stopped(self, watch: Watch) -> None:
         """Stop *watch*; an error is logged, so that the rest is stopped, too."""

@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from server.discovery.engine_url import join_host_port, parse_engine_url
+from server.discovery.engine_url import join_host_port, name_and_port, parse_engine_url
 from server.settings.kinds import OrWord, TextKind
 from server.settings.option import Option, SettingsError, setting, several
 from server.settings.place_kinds import Endpoint, ReadableFile
@@ -62,12 +62,10 @@ class EngineText(TextKind):
         """Return *text* unchanged; raises OSError with the reason if it is no such URL."""
         try:
             url = parse_engine_url(text, FOLLOWED)
+            if url.scheme == "srv":
+                name_and_port(url)
         except ValueError as error:
             raise OSError(None, str(error)) from error
-        if url.scheme == "srv":  # NAME, or NAME:PORT
-            name, _, port = url.path.partition(":")
-            if not name or (port and not 0 < int(port) < 65_536):
-                raise ValueError
         return text
 
 
