@@ -16,10 +16,10 @@ transport has sent all that was written, and aborts a transport that sends nothi
 
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 
 from batcher.timer import DeadlineTimer
@@ -31,7 +31,7 @@ from server.http.head import current_http_date, encode_head, header_fields
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse
 from server.http.trace_context import TraceContext
-from server.http.transport import write_progress
+from server.http.transport import can_half_close, write_progress
 
 _log = Logger()
 
@@ -353,7 +353,7 @@ class Connection:
         # A paused producer would delay every close, even that of one direction.
         transport.unregisterProducer()
         transport.write(last)
-        if IHalfCloseableDescriptor.providedBy(cast("object", transport)):
+        if can_half_close(transport):
             transport.loseWriteConnection()
 
     def abort(self) -> None:
