@@ -8,6 +8,7 @@ buffer: the names that begin with an underscore are read here only for that.
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport
 
 
 def send_now(transport: object, data: bytes) -> bytes:
@@ -32,3 +33,11 @@ def _can_send_now(transport: FileDescriptor) -> bool:
 def write_progress(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
     """Return a value that changes whenever *transport* has passed bytes to the kernel."""
     return len(transport.dataBuffer), transport.offset
+
+
+def can_half_close(transport: object) -> bool:
+    """Whether *transport* can close the direction to the client alone: TCP can, TLS cannot."""
+    # Twisted's TLS has the methods of the TCP below it: its close would cut off what TLS still has.
+    return IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(
+        transport
+    )
