@@ -6,7 +6,7 @@ twistd may fork in between.  Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
@@ -15,7 +15,7 @@ from twisted.internet.defer import (
     ensureDeferred,
     maybeDeferred,
 )
-from twisted.internet.interfaces import IListeningPort, IReadDescriptor
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -37,6 +37,7 @@ from server.heartbeat import Heartbeat
 from server.http.access import AccessLog
 from server.http.connections import Connections
 from server.http.cors import Cors
+from server.http.draining import HANDSHAKE_SECONDS, accept_queue, refuse_new
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.listening import Ports
@@ -348,9 +349,12 @@ class InferenceService(Service):
     async def _drain(self) -> None:
         if not self.start_has_failed and not self._ports.has_successor:
             await self._pause(drain_seconds(self.settings))
+            # Without the port for administrators, whose socket the workers share.
+            if refuse_new(zip(self.settings.endpoints, self.ports, strict=False)):
+                await self._pause(HANDSHAKE_SECONDS)
         for port in self.ports:
             if not self._ports.has_successor:
-                self._accept_backlog(port)
+                accept_queue(port, self.connections)
             await maybeDeferred(port.stopListening)
         self._ports.closed()
         if not self.start_has_failed:
@@ -387,12 +391,3 @@ class InferenceService(Service):
 
     def _pause(self, seconds: float) -> Deferred[None]:
         return deferLater(self.clock, seconds, lambda: None)
-
-    def _accept_backlog(self, port: IListeningPort) -> None:
-        """Accept the connections in the kernel's backlog: closing the port would reset them."""
-        if not IReadDescriptor.providedBy(port):
-            return
-        accepted = -1
-        while accepted != self.connections.accepted:
-            accepted = self.connections.accepted
-            cast("IReadDescriptor", port).doRead()

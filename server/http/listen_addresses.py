@@ -95,6 +95,12 @@ def check_address(description: str) -> Address:
     return Address(kind, values)
 
 
+def kind_of(description: str) -> str:
+    """Return the kind of *description* without haproxy, such as `tcp`; checks nothing."""
+    kind, *parts = _split(description)
+    return kind_of(":".join(parts)) if kind == _HAPROXY and parts else kind
+
+
 def is_wrapped(description: str) -> bool:
     """Return whether *description* has haproxy before its kind."""
     return _split(description)[0] == _HAPROXY
