@@ -15,7 +15,7 @@ from twisted.internet.defer import (
     ensureDeferred,
     maybeDeferred,
 )
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -44,6 +44,7 @@ from server.http.listening import Ports
 from server.http.request_log import RequestLog, log_access
 from server.http.router import Router
 from server.http.site import HTTPSite
+from server.http.tls import ServerCertificate
 from server.inference import Inference
 from server.lifecycle import Lifecycle, StartError, State
 from server.loads import model_loads
@@ -148,6 +149,7 @@ class InferenceService(Service):
         self._ports = Ports(reactor) if ports is None else ports
         #: Called when a stop begins, before the server is withdrawn.
         self.on_stop: list[Callable[[], object]] = []
+        self._certificate: ServerCertificate | None = None
         self._fail = fail
         self._on_loaded = on_loaded
         #: Whether the start has failed, so that the server stops.
@@ -250,12 +252,21 @@ class InferenceService(Service):
         sites = [(description, self.site) for description in self.settings.endpoints]
         if self.settings.admin_listen is not None:
             sites.append((self.settings.admin_listen, self._site(permit_any)))
-        self._ports.start(sites)
+        self._ports.start(self._secured(sites))
         try:
             self._announcer = self._announcing()
         except StartError:
             self._ports.close()
             raise
+
+    def _secured(self, sites: list[tuple[str, HTTPSite]]) -> list[tuple[str, IProtocolFactory]]:
+        """Return *sites* with TLS where they take it; raises `StartError`."""
+        certificate, key = self.settings.tls_cert, self.settings.tls_key
+        if certificate is None or key is None:
+            return [*sites]
+        self._certificate = ServerCertificate(certificate, key)
+        site_at = self._certificate.site_at
+        return [(where, site_at(where, site, self._reactor)) for where, site in sites]
 
     def _announcing(self) -> Announcer | None:
         if self._group is not None:
@@ -371,9 +382,15 @@ class InferenceService(Service):
         await self.scrapes.stop()
 
     def reload(self) -> None:
-        """Read the repository again now, and load what has failed again; called after SIGHUP."""
+        """
+        Read the certificate and the repository again now, and load what has failed again.
+
+        Called after SIGHUP.
+        """
         if self.lifecycle.leaving:
             return
+        if self._certificate is not None:
+            self._certificate.reload()
         if not self.reconciler.repository.changes:
             _log.info("there is nothing to read again: the server has no repository of models")
             return

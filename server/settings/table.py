@@ -79,6 +79,21 @@ class Settings:
         unset="none",
         excludes=("listen",),
     )
+    tls_cert: Path | None = setting(
+        ReadableFile(),
+        groups.LISTENING,
+        "The certificate for TLS in PEM, followed by those that lead to its root; the addresses of "
+        "TCP then speak TLS. It is read again after SIGHUP, and so is its key.",
+        unset="none, plain HTTP",
+        needs=("tls_key",),
+    )
+    tls_key: Path | None = setting(
+        ReadableFile(),
+        groups.LISTENING,
+        "The private key of the certificate, in PEM.",
+        unset="none",
+        needs=("tls_cert",),
+    )
     cors_origins: tuple[str, ...] = several(
         Origin(),
         groups.LISTENING,
