@@ -58,6 +58,12 @@ def process_cpu_seconds(pid: int, thread: int | None = None) -> float:
     return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
+def resident_bytes(pid: int) -> int:
+    """Return the bytes of memory that the process *pid* has in use."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024
+
+
 def machine_cpu_seconds() -> float:
     """Return the CPU seconds that all programs of the machine have used since it started."""
     fields = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]

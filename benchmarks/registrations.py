@@ -29,7 +29,7 @@ from twisted.names.error import DNSNameError
 from twisted.python.failure import Failure
 
 from benchmarks.kept import json_option, stamped, write
-from benchmarks.machine import process_cpu_seconds
+from benchmarks.machine import process_cpu_seconds, resident_bytes
 from benchmarks.served import free_port, is_ready
 from benchmarks.tables import table
 from benchmarks.wrk import closed_loop
@@ -182,7 +182,7 @@ class Fleet:
             "reports_per_s": round((reports_after - reports) / seconds),
             "cores": round((process_cpu_seconds(self.pid) - cpu) / seconds, 3),
             "report_bytes_per_s": round((size_after - size) / seconds),
-            "memory_mib": round(_resident_bytes(self.pid) / 2**20, 1),
+            "memory_mib": round(resident_bytes(self.pid) / 2**20, 1),
             **figures,
         }
 
@@ -243,11 +243,6 @@ class Fleet:
         """End all workers."""
         for worker in self.workers:
             worker.die()
-
-
-def _resident_bytes(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024
 
 
 @contextmanager

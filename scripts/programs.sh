@@ -1,7 +1,7 @@
 # Sourced in the root of the clone: sets $missing to the Debian packages that are not installed
 # among those whose programs the tests of `scripts/test --full` start.
 
-PATH="$PATH:/usr/sbin:/sbin" # where Debian has haproxy
+PATH="$PATH:/usr/sbin:/sbin" # where Debian has haproxy and nginx
 missing=""
 
 needs() { # PROGRAM-OR-FILE PACKAGE
@@ -14,6 +14,7 @@ needs promtool prometheus
 needs etcd etcd-server
 needs /usr/share/java/zookeeper.jar zookeeper
 needs haproxy haproxy
+needs nginx nginx
 needs dig bind9-dnsutils
 needs node nodejs
 needs npm npm

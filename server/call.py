@@ -90,7 +90,7 @@ def _sum(times: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outputs:
     """The output arrays of one request, in the order of the outputs of *signature*."""
 

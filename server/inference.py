@@ -184,8 +184,31 @@ class Inference:
             )
         return answer.addCallback(self._finish, call, timing)
 
+    def run_before(self, work: Callable[[], T], options: RequestOptions) -> Deferred[T]:
+        """
+        Call *work*, which a request needs before its call is known, on a decode thread.
+
+        Fails with the error of *work*, and with `DeadlineExceeded` as `run` does.  Cancelling is as
+        in `DecodePool.run`.
+        """
+        timing = Timing()
+        if options.timeout is None:
+            options.since = self._seconds()  # as for the call
+
+        def begin() -> T:
+            timing.decode_wait = 0.0
+            return work()
+
+        done = self._pool.run(
+            begin,
+            share=self.admission.share_of(options),
+            on_duration=self.admission.decoding.observe,
+        )
+        self._end_at_deadline(done, options, self.admission.timeout(options), timing)
+        return done.addErrback(self._not_decoded, timing)
+
     def _end_at_deadline(
-        self, prepared: Deferred[Feed], options: RequestOptions, timeout: float, timing: Timing
+        self, prepared: Deferred[T], options: RequestOptions, timeout: float, timing: Timing
     ) -> None:
         """
         Let *prepared* fail with `DeadlineExceeded` after *timeout* seconds, if it has not fired.

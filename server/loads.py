@@ -4,16 +4,13 @@ The models that take requests, with their expected waits, as a registry lists th
 Runs on the reactor thread; cheap enough to be called every second.
 """
 
-from server.discovery.worker_record import ModelLoad
+from server.discovery.worker_record import MAX_WAIT_SECONDS, ModelLoad
 from server.models import Models
 
-#: The longest wait that a registry is given: while all lanes hang, the wait is infinite.
-MAX_WAIT_SECONDS = 3600.0
 
-
-def model_loads(models: Models) -> dict[str, ModelLoad]:
+def model_loads(models: Models, max_wait: float = MAX_WAIT_SECONDS) -> dict[str, ModelLoad]:
     """
-    Return the load of each model, by name.
+    Return the load of each model, by name; no wait is longer than *max_wait* seconds.
 
     The waits are those of the default version.  A model whose default version takes no requests is
     left out.
@@ -24,8 +21,8 @@ def model_loads(models: Models) -> dict[str, ModelLoad]:
         if inference is not None:
             admission = inference.admission
             loads[name] = ModelLoad(
-                min(admission.expected_wait(), MAX_WAIT_SECONDS),
-                min(admission.added_wait(), MAX_WAIT_SECONDS),
+                min(admission.expected_wait(), max_wait),
+                min(admission.added_wait(), max_wait),
                 tuple(models.versions(name)),
             )
     return loads

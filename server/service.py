@@ -9,13 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    ensureDeferred,
-    maybeDeferred,
-)
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,16 +30,13 @@ from server.discovery.worker_record import ModelLoad
 from server.golden import GOLDEN, prove, read_golden
 from server.heartbeat import Heartbeat
 from server.http.access import AccessLog
-from server.http.connections import Connections
-from server.http.cors import Cors
 from server.http.draining import HANDSHAKE_SECONDS, accept_queue, refuse_new
-from server.http.klein_frontend import KleinFrontend
-from server.http.limits import BodyLimits
 from server.http.listening import Ports
 from server.http.request_log import RequestLog, log_access
 from server.http.router import Router
+from server.http.serving import certificate_of, server_connections, site_for
 from server.http.site import HTTPSite
-from server.http.tls import ServerCertificate
+from server.http.tls import ServerCertificate, secured
 from server.inference import Inference
 from server.lifecycle import Lifecycle, StartError, State
 from server.loads import model_loads
@@ -82,12 +74,12 @@ class InferenceService(Service):
 
     If the settings name a registry, the server is registered there while it is ready, unless it is
     one of several workers.  When it stops, it is withdrawn first.  Requests are served as before
-    until that has ended or failed, but no longer than `server.withdrawal.MAX_WITHDRAW_SECONDS`.
+    until that has ended or failed, up to `server.withdrawal.MAX_ANNOUNCER_STOP_SECONDS`.
 
     *write_access* writes the lines of the access log, if the settings ask for one.  *ports* listens
     on the addresses of the settings, by default by itself; *on_beat* is called each second with
-    whether the server is alive, by default to report that to systemd.  *group* knows the other
-    workers, if there are several.
+    whether the server is alive, by default to report that to systemd.  *group* returns the
+    readings of the other workers, if there are several.
     """
 
     def __init__(
@@ -136,7 +128,9 @@ class InferenceService(Service):
         self.request_log = RequestLog(
             write_access if settings.access_log else None, settings.slow_request, self.clock
         )
-        self.connections = self._connections()
+        self.connections = server_connections(
+            settings, self.clock, self.request_log.access_log, lambda: self.lifecycle.leaving
+        )
         self.health = HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names))
         self.lag = EventLoopLag(self.clock)
         self.announcement = Announcement()
@@ -188,21 +182,6 @@ class InferenceService(Service):
             golden = await self.pool.run(read_golden, version.path)
             await prove(inference, golden, self.dialect)
 
-    def _connections(self) -> Connections:
-        limits = BodyLimits(
-            # A body larger than the limit of all bodies together could never be held.
-            max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
-            max_held=self.settings.max_queue_bytes,
-        )
-        return Connections(
-            limits=limits,
-            client_timeout=self.settings.client_timeout,
-            clock=self.clock,
-            access_log=self.request_log.access_log,
-            draining=lambda: self.lifecycle.leaving,
-            cors=Cors(origins) if (origins := self.settings.cors_origins) else None,
-        )
-
     def _metrics(self) -> Scrapes:
         metrics = ServerMetrics(
             self.models,
@@ -231,11 +210,11 @@ class InferenceService(Service):
                 scrapes=self.scrapes,
                 permit=permit,
                 clock=self.clock,
-                max_body=self.connections.limits.max_body,
+                limits=self.connections.limits,
                 group=self._group,
             )
         )
-        return HTTPSite(router, self.connections, KleinFrontend(router).answer)
+        return site_for(self.settings, router, self.connections)
 
     @property
     def ports(self) -> list[IListeningPort]:
@@ -252,21 +231,13 @@ class InferenceService(Service):
         sites = [(description, self.site) for description in self.settings.endpoints]
         if self.settings.admin_listen is not None:
             sites.append((self.settings.admin_listen, self._site(permit_any)))
-        self._ports.start(self._secured(sites))
+        self._certificate = certificate_of(self.settings)
+        self._ports.start(secured(sites, self._certificate, self._reactor))
         try:
             self._announcer = self._announcing()
         except StartError:
             self._ports.close()
             raise
-
-    def _secured(self, sites: list[tuple[str, HTTPSite]]) -> list[tuple[str, IProtocolFactory]]:
-        """Return *sites* with TLS where they take it; raises `StartError`."""
-        certificate, key = self.settings.tls_cert, self.settings.tls_key
-        if certificate is None or key is None:
-            return [*sites]
-        self._certificate = ServerCertificate(certificate, key)
-        site_at = self._certificate.site_at
-        return [(where, site_at(where, site, self._reactor)) for where, site in sites]
 
     def _announcing(self) -> Announcer | None:
         if self._group is not None:
@@ -328,6 +299,8 @@ class InferenceService(Service):
             for call in self.on_stop:
                 call()
             self._stopping = ensureDeferred(self._stop())
+            if self._aborted:
+                self._stopping.cancel()
         return self._stopping
 
     async def _stop(self) -> None:

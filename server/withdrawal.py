@@ -11,10 +11,12 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from server.discovery.announcer import MAX_CLOSE_SECONDS, MAX_WITHDRAW_SECONDS
+from server.discovery.cancelling import ended_when_cancelled
 from server.settings.table import Settings
 
-#: How long a stop waits for a registry.
-MAX_WITHDRAW_SECONDS = 5.0
+#: How long a stop of the server waits for that of its announcer, which ends in time by itself.
+MAX_ANNOUNCER_STOP_SECONDS = MAX_WITHDRAW_SECONDS + MAX_CLOSE_SECONDS + 0.5
 
 #: How long a server that was registered accepts connections after it is withdrawn, by default:
 #: clients keep answers of the DNS for 2 s, and HAProxy asks once a second.
@@ -30,12 +32,13 @@ async def withdraw_in_time(
     is_aborted: Callable[[], bool],
 ) -> None:
     """
-    Wait until *withdraw* is done, but no longer than `MAX_WITHDRAW_SECONDS`; a failure is logged.
+    Wait until *withdraw* is done, up to `MAX_ANNOUNCER_STOP_SECONDS`; a failure is logged.
 
     Raises CancelledError if *is_aborted* returns True when the wait is cancelled.
     """
+    withdrawing = ended_when_cancelled(ensureDeferred(withdraw()))
     try:
-        await ensureDeferred(withdraw()).addTimeout(MAX_WITHDRAW_SECONDS, clock)
+        await withdrawing.addTimeout(MAX_ANNOUNCER_STOP_SECONDS, clock)
     except Exception:
         if is_aborted():
             raise

@@ -347,7 +347,7 @@ BROKEN = {
     ),
     "few descriptors": Broken(
         lambda it: setattr(it, "descriptors", (64, 64)),
-        "descriptors", "64: at most about 48 connections", "^as root, ulimit -n 4096",
+        "descriptors", "64: at most 32 connections", "^as root, ulimit -n 4096",
         Level.WARNING,
     ),
     "1970": Broken(

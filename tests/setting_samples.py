@@ -102,6 +102,18 @@ SAMPLES = {
     "max_pixels": Sample("1_000_000", "1_000_000", 10**6, *_BAD_COUNTS),
     "decode_threads": Sample("2", "2", 2, *_BAD_AUTO),
     "client_timeout": Sample("0.5", "0.5", 0.5, *_BAD_POSITIVE),
+    "front_end": Sample("klein", '"klein"', "klein", ("Klein", "fast"), ('"fast"', "1", "true")),
+    "max_request_line_bytes": Sample("8KiB", '"8KiB"', 8192, *_BAD_SIZES),
+    "max_header_bytes": Sample("64KiB", '"64KiB"', 65536, *_BAD_SIZES),
+    "max_header_fields": Sample("100", "100", 100, *_BAD_COUNTS),
+    "header_timeout": Sample("10", "10", 10.0, *_BAD_POSITIVE),
+    "keep_alive_timeout": Sample("620", "620", 620.0, *_BAD_POSITIVE),
+    "max_connections": Sample("4096", "4096", 4096, *_BAD_AUTO),
+    "max_requests_in_flight": Sample("500", "500", 500, *_BAD_COUNTS),
+    "max_connection_requests": Sample("none", '"none"', inf, *_BAD_AUTO),
+    "max_connection_age": Sample(
+        "600", "600", 600.0, (*_BAD_POSITIVE[0], "None"), ("0", "true", "nan", '"old"')
+    ),
     "admin_token_file": Sample("token", '"token"', Path("token"), *_BAD_FILES),
     "workers": Sample("2", "2", 2, *_BAD_COUNTS),
     "announce": Sample(

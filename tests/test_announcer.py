@@ -14,7 +14,7 @@ from server.discovery.announcer import (
     Announcer,
     has_changed,
 )
-from server.discovery.backoff import MAX_SECONDS, Backoff
+from server.discovery.backoff import MAX_RETRY_SECONDS, Backoff
 from server.discovery.engine import EngineError
 from server.discovery.worker_record import ModelLoad, WorkerRecord
 from tests.fakes.registrar import FakeRegistrar
@@ -25,7 +25,10 @@ pytestmark = pytest.mark.usefixtures("log")
 
 RECORD = WorkerRecord("a-1", "10.0.0.1", 8000, {"m": ModelLoad(0.010, 0.002, ("1",))})
 REGISTERED = "registered with zk://z:2181 as 10.0.0.1:8000"
-LOST = "not registered with zk://z:2181: connection refused; the server serves on and tries again"
+LOST = (
+    "not registered with zk://z:2181: connection refused; "
+    "the server continues to serve and tries again"
+)
 
 
 class Worker:
@@ -35,7 +38,7 @@ class Worker:
         self.clock = Clock()
         self.registrar = FakeRegistrar()
         self.is_ready = True
-        self.record: WorkerRecord | Exception = RECORD
+        self.record: WorkerRecord | Exception | Deferred[WorkerRecord] = RECORD
         self.announcement = Announcement()
         self.announcer = Announcer(
             self.registrar,
@@ -51,6 +54,8 @@ class Worker:
     async def _record(self) -> WorkerRecord:
         if isinstance(self.record, Exception):
             raise self.record
+        if isinstance(self.record, Deferred):
+            return await self.record
         return self.record
 
     def started(self) -> "Worker":
@@ -122,15 +127,15 @@ def test_a_record_has_changed(models: dict[str, ModelLoad] | None, changed: bool
     assert has_changed(RECORD, replace(new, port=8001))
 
 
-def test_a_registry_that_is_away_is_tried_again_with_longer_pauses(log: Log) -> None:
+def test_a_registry_that_does_not_answer_is_tried_again_with_longer_pauses(log: Log) -> None:
     """One line of the log when it is lost, and one when it is back, whatever the tries."""
     worker = Worker().started()
     worker.registrar.go_away()
     tries = len(worker.wait(300))
-    assert 300 / MAX_SECONDS < tries < 300 / MAX_SECONDS + 8
+    assert 300 / MAX_RETRY_SECONDS < tries < 300 / MAX_RETRY_SECONDS + 8
     assert worker.announcement == Announcement(is_registered=False, failures=tries)
     worker.registrar.refusal = None
-    worker.wait(MAX_SECONDS)
+    worker.wait(MAX_RETRY_SECONDS)
     assert worker.registrar.record == RECORD
     worker.registrar.go_away()
     assert len(worker.wait(6)) > 2  # the pauses are short again
@@ -156,7 +161,7 @@ def test_a_record_that_cannot_be_made_is_tried_again(error: Exception, log: Log)
     worker.record = error
     assert worker.started().wait(5) == []
     worker.record = RECORD
-    assert worker.wait(MAX_SECONDS)[0] == "put"
+    assert worker.wait(MAX_RETRY_SECONDS)[0] == "put"
     assert [line for line in log.lines() if str(error) in line][1:] == []
     assert len(log.flush(ValueError)) == isinstance(error, ValueError)
 
@@ -189,7 +194,7 @@ def test_a_withdrawal_that_fails_is_tried_again() -> None:
     worker.registrar.refusal = EngineError("connection refused")
     assert len(worker.wait(10)) > 2
     worker.registrar.refusal = None
-    assert worker.wait(MAX_SECONDS) == ["withdraw"]
+    assert worker.wait(MAX_RETRY_SECONDS) == ["withdraw"]
     assert worker.registrar.record is None
 
 
@@ -211,6 +216,21 @@ def test_a_stop_withdraws_the_record_and_closes_the_registrar(moment: str) -> No
     assert worker.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_stop_does_not_wait_for_a_record(is_listed: bool) -> None:
+    """The lookup of the own address may take a minute; a record that is written is removed."""
+    worker = Worker()
+    if is_listed:
+        worker.started()
+    worker.record = Deferred()
+    if not is_listed:
+        worker.started()
+    worker.wait(1)
+    assert worker.stop() == [None]
+    assert worker.registrar.calls == ["put", "withdraw", "close"][0 if is_listed else 2 :]
+    assert worker.clock.getDelayedCalls() == []
+
+
 @pytest.mark.parametrize("was_ready", [False, True])
 def test_a_stop_without_a_record_only_closes(was_ready: bool) -> None:
     """A worker that was never ready, or is withdrawn, has nothing to remove."""
@@ -225,7 +245,7 @@ def test_a_stop_without_a_record_only_closes(was_ready: bool) -> None:
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-def test_a_stop_ends_also_if_the_registry_is_away(hangs: bool, log: Log) -> None:
+def test_a_stop_ends_also_if_the_registry_does_not_answer(hangs: bool, log: Log) -> None:
     """With one line that states when the record ends."""
     worker = Worker().started()
     worker.registrar.hangs = hangs

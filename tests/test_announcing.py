@@ -1,5 +1,6 @@
 """A server that registers itself: server/process/announcing.py, and its place in the service."""
 
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,11 @@ import pytest
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from server.discovery.announcer import MAX_UNREADY_SECONDS, Announcement
-from server.discovery.engine import EngineError
+from server.discovery.engine import CALL_TIMEOUT, EngineError
 from server.discovery.engine_url import EngineURL, parse_engine_url
+from server.discovery.lookups import Lookups
 from server.discovery.own_address import address_towards
 from server.discovery.worker_record import WorkerRecord
 from server.lifecycle import StartError, State
@@ -24,7 +24,7 @@ from server.withdrawal import ANNOUNCED_DRAIN_SECONDS
 from tests.fakes.http import request
 from tests.fakes.registrar import FakeRegistrar
 from tests.fakes.server import Log
-from tests.fakes.service import ServiceHarness
+from tests.fakes.service import FakeReactor, ServiceHarness
 from tests.fakes.threads import outcomes
 from tests.images import coloured, encoded
 
@@ -164,7 +164,7 @@ def test_the_first_tcp_address_is_registered(monkeypatch: pytest.MonkeyPatch) ->
         ready=lambda: True,
         announcement=Announcement(),
         clock=Clock(),
-        reactor=None,
+        reactor=FakeReactor(),
     )
     assert announcer is not None
     announcer.start()
@@ -190,56 +190,72 @@ def test_a_host_that_other_machines_cannot_reach_is_a_warning(
     host: str, url: str, warned: bool, log: Log
 ) -> None:
     """Logged once, unless the registry is on this machine as well."""
-    own = OwnHost(host, parse_engine_url(url), None)
+    lookups = Lookups(address_towards, lambda *_: None, lambda *_: None)
+    own = OwnHost(host, parse_engine_url(url), lookups, Clock())
     for _ in range(2):
         assert outcomes(ensureDeferred(own.find())) == [host]
     assert len(log.lines()) == warned
     assert all("127.0.0.1, which other machines cannot reach" in it for it in log.lines())
 
 
-class InPlace(ThreadPool):
-    """A pool that runs each job at once."""
+class OnAllInterfaces:
+    """The host of a server that listens on all interfaces; the test runs the lookups."""
 
-    def callInThreadWithCallback(self, onResult: Any, func: Any, *args: Any, **kw: Any) -> None:
-        """Run *func*, and report its result."""
-        try:
-            onResult(True, func(*args, **kw))
-        except OSError as error:
-            onResult(False, Failure(error))
+    def __init__(self, *answers: str | OSError) -> None:
+        self.answers = [*answers]
+        self.threads = list[Callable[[], None]]()
+        self.clock = Clock()
+        lookups = Lookups(
+            self._towards,
+            lambda call, *arguments: call(*arguments),
+            lambda call, _name: self.threads.append(call),
+        )
+        self._host = OwnHost(ALL, parse_engine_url(URL), lookups, self.clock)
 
-
-class PoolReactor(Clock):
-    """A reactor whose threads are `InPlace`."""
-
-    def getThreadPool(self) -> ThreadPool:
-        """Return the pool."""
-        return InPlace()
-
-    def callFromThread(self, function: Any, *args: Any) -> None:
-        """Call *function*."""
-        function(*args)
-
-
-def test_on_all_interfaces_the_host_is_the_address_that_leads_to_the_registry(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Asked again while it cannot be found; then kept."""
-    answers = [OSError(-2, "Name or service not known"), "10.0.0.7", "10.0.0.8"]
-
-    def towards(listening: str, url: EngineURL) -> str:
+    def _towards(self, listening: str, url: EngineURL) -> str:
         assert (listening, url) == (ALL, parse_engine_url(URL))
-        answer = answers.pop(0)
+        answer = self.answers.pop(0)
         if isinstance(answer, OSError):
             raise answer
-        return str(answer)
+        return answer
 
-    monkeypatch.setattr("server.process.announcing.address_towards", towards)
-    own = OwnHost(ALL, parse_engine_url(URL), PoolReactor())
-    (error,) = outcomes(ensureDeferred(own.find()))
-    assert isinstance(error, EngineError)
-    assert str(error).endswith("unknown: Name or service not known; set --announce-host")
-    for _ in range(2):
-        assert outcomes(ensureDeferred(own.find())) == ["10.0.0.7"]
+    def find(self) -> list[object]:
+        """Ask for the host, and return the outcome when there is one."""
+        return outcomes(ensureDeferred(self._host.find()))
+
+    def step(self) -> None:
+        """Let the oldest thread end."""
+        self.threads.pop(0)()
+
+
+def test_on_all_interfaces_the_host_is_the_address_that_leads_to_the_registry() -> None:
+    """Asked again while it cannot be found; then kept."""
+    own = OnAllInterfaces(OSError(-2, "Name or service not known"), "10.0.0.7")
+    found = own.find()
+    own.step()
+    assert [str(it) for it in found] == [
+        "the address of this machine is unknown: Name or service not known; set --announce-host"
+    ]
+    assert isinstance(found[0], EngineError)
+    found = own.find()
+    own.step()
+    assert found == own.find() == ["10.0.0.7"]
+    assert own.threads == []
+
+
+def test_a_lookup_that_hangs_is_an_error_in_time() -> None:
+    """The next tries wait for the same thread."""
+    own = OnAllInterfaces("10.0.0.7")
+    for _ in range(3):
+        found = own.find()
+        own.clock.advance(CALL_TIMEOUT)
+        assert [type(it) for it in found] == [EngineError]
+        assert "the name of the registry is not resolved within 3 s" in str(found[0])
+    found = own.find()
+    assert len(own.threads) == 1
+    own.step()
+    assert found == ["10.0.0.7"]
+    assert own.clock.getDelayedCalls() == []
 
 
 @pytest.mark.full

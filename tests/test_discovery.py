@@ -32,6 +32,11 @@ BAD_URLS = {
     "zk://u@a": "what precedes @ is not USER:PASSWORD",
     "zk://a?ttl=3": "it has no option 'ttl'; the only one is lease=SECONDS",
     "zk://a?lease=x": "lease: expected 1 to 3600 seconds, got x",
+    "registry://u:p@a": (
+        "registry:// takes no user and password; a server gives its token with "
+        "--announce-token-file FILE"
+    ),
+    "etcd://a/tf#b": "it has a #, which begins no part of it; in a password it is %23",
 }
 
 
@@ -41,6 +46,19 @@ def test_a_wrong_url_is_refused_with_the_reason(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=r"[a-z]") as error:
         parse_engine_url(text, ANNOUNCED)
     assert str(error.value) == reason
+
+
+BAD_SOURCES = {
+    "srv://u:p@a/n": "srv:// takes no user and password",
+    "srv://a/n?lease=3": "srv:// takes no lease",
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), BAD_SOURCES.items(), ids=str)
+def test_a_part_that_a_source_cannot_use_is_refused(text: str, reason: str) -> None:
+    """It would have no effect."""
+    with pytest.raises(ValueError, match=reason):
+        parse_engine_url(text)
 
 
 @pytest.mark.parametrize("record", [WORKER, WorkerRecord("b", "::1", 1)], ids=["models", "none"])
@@ -83,7 +101,7 @@ def test_a_worker_serves_its_models() -> None:
 
 
 def test_members_change_their_version_with_addresses_and_models_alone() -> None:
-    """A new wait is no new version; members stay while their source is away."""
+    """A new wait is no new version; members stay while their source does not answer."""
     clock = Clock()
     members = Members("zk://a", clock.seconds)
     assert members.away

@@ -199,7 +199,7 @@ def test_the_command_prints_a_line_for_each_check_and_each_remedy(
     lines = warned.stdout.splitlines()
     assert lines[0].split() == ["ok", "python", "Python", *lines[0].split()[3:]]
     at = next(i for i, line in enumerate(lines) if line.startswith("warning"))
-    assert lines[at] == "warning  descriptors  64: at most about 48 connections at a time"
+    assert lines[at] == "warning  descriptors  64: at most 32 connections at a time"
     assert lines[at + 1].startswith("         remedy       ulimit -n 4096; ")
     assert command(fake, monkeypatch, "--lanes", "none").exit_code == 1
 

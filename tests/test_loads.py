@@ -1,4 +1,4 @@
-"""What a registry is told of the models: server/loads.py."""
+"""What a registry has of the models: server/loads.py."""
 
 from dataclasses import replace
 from math import inf
@@ -6,9 +6,9 @@ from math import inf
 import pytest
 from twisted.internet.task import Clock
 
-from server.discovery.worker_record import ModelLoad
+from server.discovery.worker_record import MAX_WAIT_SECONDS, ModelLoad
 from server.inference import Inference
-from server.loads import MAX_WAIT_SECONDS, model_loads
+from server.loads import model_loads
 from server.models import Models, Versions
 from tests.fakes.server import FakeInference
 
@@ -22,11 +22,16 @@ def served(version: str, wait: float, added: float) -> Inference:
     return inference
 
 
-@pytest.mark.parametrize(("wait", "listed"), [(0.25, 0.25), (inf, MAX_WAIT_SECONDS)])
-def test_a_model_has_the_waits_of_its_default_version(wait: float, listed: float) -> None:
-    """And all versions that take requests, in order; JSON has no infinity."""
+@pytest.mark.parametrize(
+    ("wait", "max_wait", "listed"),
+    [(0.25, MAX_WAIT_SECONDS, 0.25), (inf, MAX_WAIT_SECONDS, MAX_WAIT_SECONDS), (inf, inf, inf)],
+)
+def test_a_model_has_the_waits_of_its_default_version(
+    wait: float, max_wait: float, listed: float
+) -> None:
+    """And all versions that take requests, in order; a registry has no infinity."""
     models = Models()
     versions = {it: served(it, wait if it == "2" else 9.0, 0.5) for it in ("10", "2")}
     models.route("pets", Versions(versions, "2"))
     models.route("cars", Versions({"1": served("1", 1.0, 0.0)}, "2", awaited={"2"}))
-    assert model_loads(models) == {"pets": ModelLoad(listed, 0.5, ("2", "10"))}
+    assert model_loads(models, max_wait) == {"pets": ModelLoad(listed, 0.5, ("2", "10"))}

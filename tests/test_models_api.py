@@ -213,7 +213,6 @@ def test_a_change_that_fails_is_answered_with_its_reason(
         ("PUT", "/models/%70ets/load", "POST"),
         ("PUT", "/models", "GET, HEAD"),
         ("DELETE", "/models/pets", "GET, HEAD, POST"),
-        ("OPTIONS", "/models/pets/load", "POST"),
         ("PATCH", "/models/pets/labels/stable", "POST, PUT"),
     ],
 )

@@ -145,8 +145,6 @@ CASES: list[Case] = [
     ("rows", b'{"inputs": [1], "signature_name": "mixed"}', JSON,
         "400 inputs: expected an object of 2 names, got a list"),
     ("rows", inputs(*([[0.0] * 4] * 9)), JSON, "429 9 rows ..."),
-    ("rows", ONE, {**JSON, "content-encoding": "gzip"},
-        "415 Content-Encoding 'gzip' is not supported..."),
     ("rows", ONE, {**JSON, "x-request-timeout-ms": "soon"},
         "400 X-Request-Timeout-Ms: expected ..."),
     *(("rows", ONE, {**JSON, "k": k}, "400 k: this model has no labels") for k in "01"),

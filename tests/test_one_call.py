@@ -1,12 +1,12 @@
 """Calls to a registry: server/discovery/engines/one_call.py."""
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from server.discovery.engine import CALL_TIMEOUT, EngineError
 from server.discovery.engines.one_call import OneCall
-from tests.fakes.threads import outcomes
+from tests.fakes.threads import kinds, outcomes
 
 
 async def after(waiting: Deferred[None], done: list[str], name: str) -> None:
@@ -25,6 +25,14 @@ def test_a_later_call_ends_an_earlier_one() -> None:
     second.callback(None)
     assert [repr(it) for it in put] == [repr(EngineError("the call was given up"))]
     assert (withdraw, done) == ([None], ["withdraw"])
+
+
+def test_a_call_that_its_caller_cancels_is_cancelled() -> None:
+    """Not refused by the registry, so that nothing is tried again or logged."""
+    call = OneCall(Clock()).run(after(Deferred(), [], "put"))
+    cancelled = outcomes(call)
+    call.cancel()
+    assert kinds(cancelled) == [CancelledError]
 
 
 def test_a_call_fails_in_time() -> None:

@@ -60,7 +60,8 @@ def test_the_document_has_every_route_and_no_other() -> None:
         if not route.operations:
             prefix = "" if route.path.startswith("/models") else "models/"
             path = route.path.replace("*", f"{prefix}pets")
-            assert server.ask(route.method, path).status == 405, route.name
+            status = 200 if route.method == "OPTIONS" else 405
+            assert server.ask(route.method, path).status == status, route.name
 
 
 def test_the_paths_of_the_dialects_are_described() -> None:

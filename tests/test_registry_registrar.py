@@ -1,7 +1,7 @@
 """The calls of a worker to registry processes: server/discovery/engines/registry.py."""
 
 import pytest
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from server.discovery.engine import CALL_TIMEOUT, EngineError
 from server.discovery.engine_url import parse_engine_url
@@ -9,7 +9,7 @@ from server.discovery.engines.registry import RegistryRegistrar
 from server.discovery.worker_record import ModelLoad, WorkerRecord
 from tests.fakes.client_reactor import ClientReactor, Connection
 from tests.fakes.server import Log
-from tests.fakes.threads import outcomes
+from tests.fakes.threads import kinds, outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -100,12 +100,20 @@ def test_a_refusal_is_an_error_with_the_reason(status: int, body: str, reason: s
 
 
 def test_a_registry_that_cannot_be_reached_is_an_error_in_one_line() -> None:
-    """Refused, without an answer in time, or closed before it."""
+    """Refused, without a connection or an answer in time, or closed before it."""
     registered = Registered("registry://r")
     registered.reactor.refusing = {"r"}
     assert [str(it) for it in registered.put()] == ["r:12480: connection refused"]
     registered.reactor.refusing = set()
+    for silent in ({"r"}, set[str]()):
+        registered.reactor.silent = silent
+        fired = registered.put()
+        registered.reactor.advance(CALL_TIMEOUT)
+        assert [str(it) for it in fired] == ["r:12480: no answer within 3 s"]
+        assert isinstance(fired[0], EngineError)
+    assert not registered.connected("r").is_open
     fired = registered.put()
+    registered.connected("r").answer_in_part()
     registered.reactor.advance(CALL_TIMEOUT)
     assert [str(it) for it in fired] == ["r:12480: no answer within 3 s"]
     assert not registered.connected("r").is_open
@@ -158,6 +166,17 @@ def test_a_registry_that_hangs_does_not_delay_the_others() -> None:
         registered.connected(host).answer(204)
     assert removed == [None]
     registered.close()
+
+
+def test_a_removal_outlives_the_write_that_it_ends() -> None:
+    """The end of the write, which may come later, leaves the removal to be ended by a stop."""
+    registered = Registered("registry://a")
+    written = registered.put()
+    removed = registered.withdraw()
+    assert kinds(written) == [CancelledError]
+    assert removed == []
+    registered.close()
+    assert kinds(removed) == [CancelledError]
 
 
 def test_if_no_registry_takes_the_record_the_call_fails() -> None:

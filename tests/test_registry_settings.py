@@ -21,6 +21,11 @@ WRONG = {
     ("--zone", "-"): "--zone: expected a domain name",
     ("--engine", "registry://a"): "--engine: expected the URL of a source, such as zk://",
     ("--engine", "srv://a"): "--engine: expected the URL of a source",
+    ("--engine", "srv://u:p@a/b"): (
+        "--engine: expected the URL of a source, such as zk://localhost:2181/tensorferry, "
+        "etcd://localhost:2379/tensorferry or srv://localhost:8600/web.service.consul, "
+        "got 'srv://u:p@a/b': srv:// takes no user and password"
+    ),
     ("--engine", "srv://a/b:x"): "--engine: expected the URL of a source",
     ("--token-file", "none"): "--token-file: expected a readable file, got 'none': No such file",
     ("--trusted", "10.1.0.0/8"): "--trusted: expected a network or an address, such as 10.0.0.0/8",

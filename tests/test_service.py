@@ -179,7 +179,7 @@ def test_the_server_applies_its_settings(monkeypatch: pytest.MonkeyPatch) -> Non
         max_body_bytes=1000,
         max_queue_bytes=900,
         max_pixels=100,
-        client_timeout=4.0,
+        keep_alive_timeout=4.0,
         num_top_predictions=1,
         max_batch_size=2,
         max_queue_delay=0.0,

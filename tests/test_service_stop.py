@@ -1,17 +1,19 @@
 """The whole service: drain, stop and abort: server/service.py."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from batcher.stats import State as Batching
 from server.lifecycle import State
 from server.service import IDLE_GRACE_SECONDS
 from server.settings.table import Settings
-from server.withdrawal import ANNOUNCED_DRAIN_SECONDS, MAX_WITHDRAW_SECONDS
+from server.withdrawal import ANNOUNCED_DRAIN_SECONDS, MAX_ANNOUNCER_STOP_SECONDS
 from tests.fakes.http import Client, request
 from tests.fakes.server import Log
 from tests.fakes.service import BacklogPort, ServiceHarness
@@ -245,7 +247,7 @@ def test_a_registry_that_fails_does_not_keep_the_server_running(
     harness = ServiceHarness(monkeypatch, withdraw=registry.withdraw).started()
     fired = harness.stop()
     if error is None:
-        harness.wait(MAX_WITHDRAW_SECONDS)
+        harness.wait(MAX_ANNOUNCER_STOP_SECONDS)
     else:
         registry.answer.errback(error)
         harness.turn()
@@ -291,10 +293,29 @@ def test_an_abort_drops_the_requests_that_are_not_answered(
     harness.turn()  # the hanging thread ends later
 
 
-@pytest.mark.parametrize("moment", ["starting", "loading", "the registry", "the drain delay"])
+def end_when_cancelled(ending: Deferred[None]) -> None:
+    """End as a call that reports its cancellation as an answer."""
+    ending.callback(None)
+
+
+async def go_on_when_cancelled() -> None:
+    """Wait for a second answer after the first wait was cancelled."""
+    with suppress(CancelledError):
+        await Deferred[None]()
+    await Deferred[None]()
+
+
+WITHDRAWALS: dict[str, Callable[[], Deferred[None]]] = {
+    "the registry": Deferred,
+    "the registry, whose call ends": lambda: Deferred(end_when_cancelled),
+    "the registry, whose call goes on": lambda: ensureDeferred(go_on_when_cancelled()),
+}
+
+
+@pytest.mark.parametrize("moment", ["starting", "loading", *WITHDRAWALS, "the drain delay"])
 def test_an_abort_waits_for_nothing(moment: str, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
     """A load may take minutes, a run may never end, and a registry may not answer."""
-    withdraw = Registry().withdraw if moment == "the registry" else lambda: succeed(None)
+    withdraw = WITHDRAWALS.get(moment, lambda: succeed(None))
     settings = Settings(drain_delay=60.0) if moment == "the drain delay" else None
     harness = ServiceHarness(monkeypatch, settings, withdraw=withdraw)
     harness.start()
@@ -312,6 +333,14 @@ def test_an_abort_waits_for_nothing(moment: str, monkeypatch: pytest.MonkeyPatch
     assert log.lines()[-1] == "stopped at once; requests were dropped"
     assert harness.failures == []
     harness.turn()
+
+
+def test_an_abort_before_the_stop_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message of a supervisor may arrive before the signal."""
+    harness = ServiceHarness(monkeypatch, withdraw=Deferred).started()
+    harness.service.abort()
+    fired = harness.stop(model=False)
+    assert (fired, harness.service.lifecycle.state) == ([None], State.STOPPED)
 
 
 def test_an_abort_after_the_stop_changes_nothing(harness: ServiceHarness) -> None:

@@ -236,6 +236,14 @@ def test_wrong_settings_are_refused_in_one_line(
     assert refusal(command_line, environ) == line
 
 
+def test_a_wrong_url_of_a_registry_is_refused_with_the_reason() -> None:
+    """At the end of the line; with the option for what the URL cannot hold."""
+    line = refusal({"announce": "registry://u:p@a"}, {})
+    assert line.startswith("--announce: expected the URL of a registry, such as zk://")
+    assert line.endswith("(command line): registry:// takes no user and password; a server gives "
+                         "its token with --announce-token-file FILE")  # fmt: skip
+
+
 def test_an_empty_list_is_refused() -> None:
     """It is a given value, and no endpoint to listen on."""
     assert refusal({"listen": []}, {}).endswith("got none (command line)")

@@ -1,5 +1,7 @@
 """The supervisor of several workers: server/workers/supervisor.py and slot.py."""
 
+import errno
+
 import pytest
 from twisted.internet.defer import Deferred
 
@@ -70,6 +72,36 @@ def test_a_first_worker_that_fails_ends_the_start(
     assert list(harness.started) == ["0a"]
 
 
+def test_a_first_worker_that_cannot_be_started_ends_the_start_later(
+    harness: SupervisorHarness,
+) -> None:
+    """When the reactor runs: twistd starts its services before."""
+    harness.refusal = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    harness.start()
+    assert harness.failures == []
+    harness.clock.advance(0)
+    reason = "could not be started: Resource temporarily unavailable"
+    assert harness.failures == [f"worker 0 {reason} before it was ready"]
+    stopped = outcomes(harness.supervisor.stopService())
+    assert stopped == [None]
+
+
+def test_a_worker_that_cannot_be_started_is_started_again_with_backoff(
+    harness: SupervisorHarness, log: Log
+) -> None:
+    """As one that has ended."""
+    harness.ready()
+    harness.started["1a"].end(-9)
+    harness.refusal = OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    harness.wait(1)
+    harness.clock.advance(0)
+    harness.refusal = None
+    harness.wait(2)
+    assert list(harness.started) == ["0a", "1a", "1b"]
+    reason = "worker 1 could not be started: Resource temporarily unavailable"
+    assert log.flush_errors()[1:] == [f"{reason}; it is started again in 2 s"]
+
+
 def test_a_worker_that_ends_is_started_again_with_backoff(
     harness: SupervisorHarness, log: Log
 ) -> None:
@@ -103,6 +135,10 @@ def test_a_worker_that_is_stopped_alone_leaves_connections_to_the_others(
     harness.ready()
     harness.started["1a"].call["closed"](None)
     assert harness.happened() == ["1 shut"]
+    assert harness.supervisor.channels() == [harness.started["0a"].channel]
+    assert [it.state for it in harness.supervisor.workers()] == ["ready", "leaving"]
+    harness.started["0a"].beat(is_well=False)
+    assert not harness.is_ready()
     harness.supervisor.roll()
     harness.started["0b"].ready()
     harness.started["0a"].call["closed"](None)
@@ -110,7 +146,7 @@ def test_a_worker_that_is_stopped_alone_leaves_connections_to_the_others(
 
 
 def test_workers_are_replaced_one_by_one(harness: SupervisorHarness) -> None:
-    """The old one learns of its successor before it gets SIGTERM; the next waits for its end."""
+    """The call "succeeded" goes to the old one before SIGTERM; the next waits for its end."""
     harness.ready()
     harness.supervisor.roll()
     assert harness.happened() == ["0b start"]
@@ -141,6 +177,20 @@ def test_a_failed_successor_ends_the_roll(harness: SupervisorHarness, log: Log) 
     assert harness.happened() == ["0c start"]
 
 
+def test_a_successor_that_has_ended_cannot_become_ready(
+    harness: SupervisorHarness, log: Log
+) -> None:
+    """Its report is read from the connection after its end: the old worker continues to serve."""
+    harness.ready()
+    serving = harness.supervisor.channels()
+    harness.supervisor.roll()
+    harness.started["0b"].end(-9)
+    assert harness.started["0b"].ready() is False
+    assert harness.happened() == ["0b start"]
+    assert harness.supervisor.channels() == serving
+    assert len(log.flush_errors()) == 2
+
+
 def test_a_successor_follows_a_worker_that_has_crashed(
     harness: SupervisorHarness, log: Log
 ) -> None:
@@ -155,19 +205,62 @@ def test_a_successor_follows_a_worker_that_has_crashed(
 
 
 def test_a_silent_worker_is_killed(harness: SupervisorHarness, log: Log) -> None:
-    """After 60 s without a beat; systemd gets no watchdog signal while a worker has trouble."""
+    """After 60 s without a beat."""
     harness.ready()
-    harness.wait(3, ["0a", "1a"])
-    assert harness.notified[-1] == "WATCHDOG=1"
-    harness.notified.clear()
-    harness.started["0a"].beat(is_well=False)
-    harness.wait(1, ["1a"])
-    assert harness.notified == []
-    harness.wait(55, ["0a"])
+    harness.wait(59, ["0a"])
     assert harness.happened() == []
     harness.wait(60, ["0a"])
     assert harness.happened() == ["1a SIGKILL"]
     assert log.flush_errors() == ["worker 1 has not run for 60 s: it is killed"]
+
+
+def test_a_silent_start_is_killed_later(harness: SupervisorHarness, log: Log) -> None:
+    """After 300 s, because the import of TensorFlow may block the process for minutes."""
+    harness.start()
+    harness.wait(10, ["0a"])
+    harness.wait(298)
+    assert harness.happened() == ["0a start, accepts at once"]
+    harness.started["0a"].ready()
+    harness.happened()
+    harness.wait(59, ["0a"])
+    harness.wait(240, ["0a"])
+    assert harness.happened() == []
+    harness.wait(1, ["0a"])
+    assert harness.happened() == ["1a SIGKILL"]
+    assert log.flush_errors() == ["worker 1 has not run for 300 s: it is killed"]
+
+
+def test_systemd_gets_the_watchdog_signal_while_workers_serve_or_start(
+    harness: SupervisorHarness, log: Log
+) -> None:
+    """Not while a ready worker has trouble or is silent, nor while there is no process."""
+
+    def signals(*beats: str) -> bool:
+        harness.notified.clear()
+        harness.wait(1, beats)
+        return "WATCHDOG=1" in harness.notified
+
+    harness.start()
+    assert signals()  # worker 0 starts
+    harness.started["0a"].ready()
+    harness.started["1a"].ready()
+    assert signals("0a", "1a")
+    harness.started["0a"].beat(is_well=False)
+    assert not signals("1a")
+    assert signals("0a", "1a")
+    for _ in range(4):
+        assert signals("0a")
+    assert not signals("0a")  # the other is silent for more than 5 s
+    for name in ("0a", "1a"):
+        harness.started[name].end(-9)
+    harness.wait(1)
+    assert signals()  # both start again
+    for name in ("0b", "1b"):
+        harness.started[name].end(-9)
+    assert not signals()
+    harness.wait(1)
+    assert signals()
+    assert len(log.flush_errors()) == 4
 
 
 def test_a_stop_waits_for_all_workers(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:

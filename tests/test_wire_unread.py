@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.http.connections import ABORT_SECONDS, LINGER_SECONDS
+from server.http.connection import ABORT_SECONDS, LINGER_SECONDS
 from tests.fakes.http import SlowClient, head, request
 from tests.fakes.wire import WireServer
 from tests.wire_cases import GET, POST, TIMEOUT

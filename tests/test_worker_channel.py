@@ -1,5 +1,8 @@
 """Calls between the supervisor and a worker: server/workers/channel.py."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from twisted.internet.defer import Deferred
 
@@ -16,15 +19,28 @@ def test_calls_go_in_both_directions() -> None:
     assert [outcomes(it) for it in answers] == [[8], ["aa"], ["right"]]
 
 
+def _fail(error: Exception) -> object:
+    raise error
+
+
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [("fails", "integer division or modulo by zero"), ("missing", "no call 'missing'")],
-    ids=["fails", "missing"],
+    ("name", "handler", "reason"),
+    [
+        ("call", lambda _: 1 // 0, "integer division or modulo by zero"),
+        ("other", lambda _: None, "no call 'call'"),
+        ("call", lambda _: object(), "Type is not JSON serializable: object"),
+        ("call", lambda _: _fail(OSError("no \udcff.toml")), "no \\udcff.toml"),
+    ],
+    ids=["fails", "missing", "an answer that is no JSON", "a message that is no JSON"],
 )
-def test_an_error_of_the_other_end_fails_the_call(name: str, reason: str) -> None:
+def test_an_error_of_the_other_end_fails_the_call(
+    name: str,
+    handler: Callable[[Any], Any],  # Any: JSON
+    reason: str,
+) -> None:
     """With its message."""
-    pair = Pair({}, {"fails": lambda _: 1 // 0})
-    answer = outcomes(pair.left.call(name))
+    pair = Pair({}, {name: handler})
+    answer = outcomes(pair.left.call("call"))
     pair.exchange()
     assert [repr(it) for it in answer] == [repr(ChannelError(reason))]
 
@@ -53,3 +69,24 @@ def test_a_lost_connection_fails_all_calls() -> None:
         repr(ChannelError("slow: the process has ended")),
     ]
     assert pair.lost == ["left"]
+
+
+def test_a_lost_connection_fails_each_call_once() -> None:
+    """Also if the failure of one call cancels another."""
+    pair = Pair({}, {"slow": lambda _: Deferred()})
+    calls = [pair.left.call("slow") for _ in range(3)]
+    ended = [outcomes(it.addBoth(_cancel(calls))) for it in calls]
+    pair.left.connectionLost()
+    assert [len(it) for it in ended] == [1, 1, 1]
+    assert pair.lost == ["left"]
+
+
+def _cancel(calls: list[Deferred[Any]]) -> Callable[[object], object]:
+    """Return a callback that cancels *calls*, and returns what it is called with."""
+
+    def callback(result: object) -> object:
+        for call in calls:
+            call.cancel()
+        return result
+
+    return callback

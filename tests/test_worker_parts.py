@@ -7,7 +7,7 @@ import pytest
 
 from server.lifecycle import StartError
 from server.workers.gpus import gpu_variables, visible_gpus
-from server.workers.restarts import Backoff
+from server.workers.restarts import RestartDelays
 from server.workers.roles import WorkerRole, worker_role
 from server.workers.socket_plan import PlannedSocket, plan_sockets
 
@@ -47,9 +47,9 @@ def test_workers_take_the_gpus_in_turn() -> None:
 
 def test_delays_double_until_a_worker_was_stable() -> None:
     """From 1 s to 30 s."""
-    backoff = Backoff()
-    assert [backoff.delay(59.9) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
-    assert [backoff.delay(60), backoff.delay(0)] == [1, 2]
+    delays = RestartDelays()
+    assert [delays.delay(59.9) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert [delays.delay(60), delays.delay(0)] == [1, 2]
 
 
 PLANS = {

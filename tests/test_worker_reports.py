@@ -1,6 +1,8 @@
 """What one worker answers for all: server/workers/reports.py and worker_reports.py."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import orjson
@@ -11,7 +13,7 @@ from twisted.internet.defer import Deferred
 from server.discovery.worker_record import ModelLoad
 from server.metrics import declared
 from server.metrics.readings import Readings, to_json
-from server.workers.reports import POLL_SECONDS
+from server.workers.reports import MAX_ANSWER_SECONDS, POLL_SECONDS
 from server.workers.worker_reports import WorkerGroup, loads_to, worker_handlers
 from tests.fakes.http import Answer, request
 from tests.fakes.server import Log
@@ -176,6 +178,78 @@ def test_the_last_counts_of_a_process_that_has_ended_are_not_added_twice(
     assert workers.scrape()[ANSWERED] == 6
 
 
+@pytest.fixture
+def slow(workers: TwoWorkers) -> "list[Deferred[orjson.Fragment]]":
+    """Connect a worker 2, and return the answers that it owes, to calls for its readings."""
+    owed: list[Deferred[orjson.Fragment]] = []
+
+    def readings(_: object) -> "Deferred[orjson.Fragment]":
+        owed.append(Deferred())
+        return owed[-1]
+
+    workers.supervisor.connect(2, 102, {"readings": readings})
+    return owed
+
+
+def test_last_counts_that_arrive_after_an_answer_replace_it(
+    workers: TwoWorkers, slow: "list[Deferred[orjson.Fragment]]"
+) -> None:
+    """Although the sum waits for a third worker."""
+    collected = outcomes(workers.supervisor.reports.collect())
+    workers.settle()
+    content = orjson.Fragment(to_json(other_readings(7)))
+    workers.other["readings"] = lambda _: content
+    workers.other_channel.call("last_readings", {"pid": 101, "readings": content})
+    workers.settle()
+    assert collected == []
+    slow[0].callback(orjson.Fragment(to_json(Readings())))
+    workers.settle()
+    assert rows_and_silent(collected) == (1 + 7, 0)
+    assert workers.scrape()[ANSWERED] == 1 + 7
+
+
+def test_the_answer_of_a_worker_that_ends_before_the_slowest_answers_is_counted(
+    workers: TwoWorkers, slow: "list[Deferred[orjson.Fragment]]"
+) -> None:
+    """Its gauges are left out, and it is not ready any more."""
+    collected = outcomes(workers.supervisor.reports.collect())
+    workers.settle()
+    workers.supervisor.workers.pop(1)
+    workers.harness.reactor.advance(MAX_ANSWER_SECONDS)
+    assert rows_and_silent(collected) == (1 + 5, 1)
+    (total,) = collected
+    assert isinstance(total, Readings)
+    assert total.numbers[declared.QUEUE_ROWS]["pets", "7"] == 0
+    assert total.numbers[declared.WORKERS_READY][()] == 1
+    assert len(slow) == 1
+    assert workers.scrape()[ANSWERED] == 1 + 5
+
+
+def test_an_answer_of_a_process_that_has_ended_is_not_counted(workers: TwoWorkers) -> None:
+    """Its counts are in the sum already."""
+    assert workers.scrape()[ANSWERED] == 1 + 5
+    answer: Deferred[orjson.Fragment] = Deferred()
+    workers.other["readings"] = lambda _: answer
+    collected = outcomes(workers.supervisor.reports.collect())
+    workers.settle()
+    workers.supervisor.workers.pop()
+    later = outcomes(workers.supervisor.reports.collect())
+    workers.settle()
+    assert rows_and_silent(later) == (1 + 5, 0)
+    answer.callback(orjson.Fragment(to_json(other_readings())))
+    workers.settle()
+    assert rows_and_silent(collected) == (1 + 5, 0)
+    assert workers.scrape()[ANSWERED] == 1 + 5
+
+
+def rows_and_silent(collected: Sequence[object]) -> tuple[float, float]:
+    """Return the answered rows in the one sum that was *collected*, and the silent workers."""
+    (total,) = collected
+    assert isinstance(total, Readings)
+    rows = total.numbers[declared.ROWS]["pets", "7", "answered", ""]
+    return rows, total.numbers[declared.WORKERS_SILENT][()]
+
+
 def test_the_status_has_all_workers(workers: TwoWorkers) -> None:
     """In their order; what is not known of a silent one is null."""
     workers.other["status"] = lambda _: Deferred()
@@ -232,6 +306,14 @@ def test_the_load_is_that_of_the_workers_that_are_ready(workers: TwoWorkers) -> 
     """As one worker that has room for the requests of both."""
     first = workers.supervisor.workers[0]
     workers.supervisor.workers.append(replace(first, pid=99, state="leaving"))
+    loads = outcomes(Deferred.fromCoroutine(workers.supervisor.reports.loads()))
+    workers.settle()
+    assert loads == [{"pets": ModelLoad(0.5, 0.125, ("7",))}]
+
+
+def test_the_load_is_not_that_of_a_worker_that_hangs(workers: TwoWorkers) -> None:
+    """Its infinite waits, which JSON does not have, are left out of the mean."""
+    workers.other["load"] = lambda _: loads_to({"pets": ModelLoad(inf, inf, ("7",))})
     loads = outcomes(Deferred.fromCoroutine(workers.supervisor.reports.loads()))
     workers.settle()
     assert loads == [{"pets": ModelLoad(0.5, 0.125, ("7",))}]

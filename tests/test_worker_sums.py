@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.discovery.worker_record import ModelLoad
+from server.discovery.worker_record import MAX_WAIT_SECONDS, ModelLoad
 from server.metrics import declared
 from server.metrics.counts import HistogramCounts
 from server.metrics.declared import METRICS, Metric
@@ -226,8 +226,16 @@ def test_the_status_of_a_group_has_the_lanes_of_all_workers() -> None:
             [{"pets": ModelLoad(inf, 0.5, ("7",))}, {"pets": ModelLoad(1.0, 0.5, ("8",))}],
             {"pets": ModelLoad(1.0, 0.25)},
         ),
+        (
+            [{"pets": ModelLoad(inf, inf)}, {"pets": ModelLoad(0.02, 0.5)}],
+            {"pets": ModelLoad(0.02, 0.25)},
+        ),
+        (
+            [{"pets": ModelLoad(inf, inf)}, {"pets": ModelLoad(inf, inf)}],
+            {"pets": ModelLoad(MAX_WAIT_SECONDS, MAX_WAIT_SECONDS)},
+        ),
     ],
-    ids=["none", "one", "two", "one hangs, the versions change"],
+    ids=["none", "one", "two", "one hangs, the versions change", "one hangs", "both hang"],
 )
 def test_the_load_of_a_group_is_the_mean(
     loads: Sequence[dict[str, ModelLoad]], together: dict[str, ModelLoad]

@@ -9,7 +9,7 @@ them, joined by " | "; one that ends with "..." may go on.
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from server.http.connections import MAX_DISCARDED_BODY_BYTES
+from server.http.connection import MAX_DISCARDED_BODY_BYTES
 from server.lifecycle import State
 from tests.fakes.http import chunk, head, request
 from tests.fakes.wire import WireServer
@@ -47,6 +47,7 @@ def allow_more(server: WireServer) -> None:
 answer, answer_all = WireServer.answer, WireServer.answer_all
 
 TIMEOUT = 8.0
+CRLF = b"\r\n"
 GET, POST = request("GET", "/state"), request(body=b"hello")
 LAST = {"Connection": "close"}
 CHUNKED, EXPECT = head("Transfer-Encoding: chunked"), "Expect: 100-continue"
@@ -54,6 +55,7 @@ BODY = bytes(100)
 BUSY_HEAD = head("Content-Length: 100", target="/busy")
 BAD = "400 the head of this request is not HTTP/1.1: ..."
 BAD_CHUNKS = "400 the body of this request is not chunked as in HTTP/1.1: ..."
+LATE_HEAD = "408 the head of the request did not arrive within 8 seconds"
 LATE = "408 the request did not arrive within 8 seconds"
 LONG = "413 the body is 101 bytes, the limit is 100"
 GROWN = "413 the body is more than 100 bytes, which is the limit"
@@ -136,23 +138,24 @@ CASES: list[tuple[str, Sequence[Step], str, End]] = [
         OPEN),
     # time
     *((f"{name}, in time", (half, TIMEOUT - 1), "", BUSY) for name, (half, _) in HALVES.items()),
-    *((f"{name}, late", (half, TIMEOUT), f"{line}{LATE}", LINGERS) for name, (half,
-        line) in HALVES.items()),
+    *((f"{name}, late", (half, TIMEOUT), f"{line}{LATE if CRLF * 2 in half else LATE_HEAD}",
+        LINGERS) for name, (half, line) in HALVES.items()),
     ("idle", (TIMEOUT - 1,), "", OPEN),
     ("idle for too long", (TIMEOUT,), "", CLOSED),
     *((f"a blank {blank!r}", (blank,), BAD, LINGERS) for blank in (b" ", b"\t", b"\n", b"\rx")),
     ("line ends", (b"\r\n", 1.0) * 8, "", CLOSED),
     ("half a line end", (b"\r", TIMEOUT), "", CLOSED),
     ("line ends behind a body", (POST, *(b"\r\n", 1.0) * 8), "200 hello", CLOSED),
-    ("a slow head", (7.0, b"GET / HTTP/1.1\r\nX: ", *(1.0, b"x") * 7, 1.0), f"GET / {LATE}",
-        LINGERS),
+    ("a slow head", (7.0, b"GET / HTTP/1.1\r\nX: ", *(1.0, b"x") * 7, 1.0),
+        f"GET / {LATE_HEAD}", LINGERS),
     ("a slow body", (7.0, head("Content-Length: 99"), *(1.0, b"x") * 7, 1.0), LATE, LINGERS),
     ("a line end is no request", (POST, b"\r\n", 7.0, GET[:9], 7.0, GET[9:]), "200 hello | 200",
         OPEN),
     ("time of its own", (POST[:9], 7.0, POST[9:], 1000.0, answer, 7.0) * 3,
         "200 hello | 200 hello | 200 hello", OPEN),
     ("time behind an answer", (GET + GET[:9], 1000.0, answer, 7.0), "200", BUSY),
-    ("no time behind an answer", (GET + GET[:9], 1000.0, answer, 8.0), f"200 | {LATE}", LINGERS),
+    ("no time behind an answer", (GET + GET[:9], 1000.0, answer, 8.0), f"200 | {LATE_HEAD}",
+        LINGERS),
     ("a slow pipelined answer", (GET + POST, answer, 1000.0), "200", BUSY),
     # bodies
     ("the longest body", (head("Content-Length: 100") + BODY,), "200 ...", OPEN),
@@ -207,6 +210,18 @@ CASES: list[tuple[str, Sequence[Step], str, End]] = [
     ("a method", (request("GET", "/"),), "405 GET /: allowed methods: POST", OPEN),
     ("another method", (request("POST", "/state"),),
         "405 POST /state: allowed methods: GET, HEAD, PUT", OPEN),
+    # the methods of a path, and of the server
+    ("OPTIONS", (request("OPTIONS", "/state") + GET,), "200 GET, HEAD, PUT, OPTIONS | 200", OPEN),
+    ("OPTIONS with a body", (request("OPTIONS", "/state", b"body") + GET,),
+        "200 GET, HEAD, PUT, OPTIONS | 200", OPEN),
+    ("OPTIONS of an escaped path", (request("OPTIONS", "/%73tate?x"),),
+        "200 GET, HEAD, PUT, OPTIONS", OPEN),
+    ("OPTIONS of no path", (request("OPTIONS", "/none"),), "404 OPTIONS /none: not found", OPEN),
+    ("OPTIONS *", (request("OPTIONS", "*") + GET,),
+        "200 GET, HEAD, POST, PUT, OPTIONS | 200", OPEN),
+    ("a check of HAProxy", (b"OPTIONS / HTTP/1.0\r\n\r\n",), "200 POST, OPTIONS", CLOSED),
+    ("a check of HAProxy for all", (b"OPTIONS * HTTP/1.0\r\n\r\n",),
+        "200 GET, HEAD, POST, PUT, OPTIONS", CLOSED),
     ("an unknown method", (request("BREW", "/state"),), "501 the method BREW is not known",
         LINGERS),
     ("CONNECT", (request("CONNECT", "localhost:80"),), "404 ...", OPEN),

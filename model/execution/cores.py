@@ -1,8 +1,9 @@
 """
 Count the cores that this process may use, and name the processor.
 
-A container may be limited to a share of CPU time; it still sees all cores of the machine.  If the
-limit is the time of two cores, then three busy threads take turns, even on a machine of 64 cores.
+A container may be limited to a share of CPU time, although all cores of the machine are listed in
+it.  If the limit is the time of two cores, then three busy threads take turns, even on a machine of
+64 cores.
 """
 
 import os
@@ -24,7 +25,7 @@ _processes = 1  # which share the cores, this one included
 
 
 def share_cores(processes: int) -> None:
-    """Count only this process's share of the cores from now on: one of *processes* equal ones."""
+    """Make `usable_cores` return this process's share: the cores, divided by *processes*."""
     global _processes  # noqa: PLW0603 - set once, when a worker process starts
     _processes = processes
 

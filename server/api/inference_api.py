@@ -6,7 +6,6 @@ Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
@@ -14,7 +13,8 @@ from twisted.python.failure import Failure
 from server.api.dialect import Dialect
 from server.api.preflight import Admitted, Preflight, model_header
 from server.api.request_end import end_of
-from server.call import Timing
+from server.call import Call, Calls, Timing
+from server.http.content_encoding import compressed, only_coding
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference
 from server.request_counts import ANSWERED
@@ -22,6 +22,10 @@ from server.request_counts import ANSWERED
 #: Batches that an answer lists: a request of many rows may be split over any number of batches, and
 #: clients and proxies refuse a head that is too long.
 MAX_LISTED_BATCHES = 16
+
+#: The outputs of a compressed answer with more bytes are written on a decode thread: as JSON they
+#: have about 20 KiB, which is compressed in 0.3 ms.
+MAX_BYTES_COMPRESSED_AT_ONCE = 1 << 12
 
 
 class InferenceAPI:
@@ -61,7 +65,9 @@ class InferenceAPI:
         try:
             if admitted is checked and not request.admitted:
                 inference.admission.admit(options)  # other requests may have arrived since
-            result = inference.run(self._dialect.read(inference.model, request, options), timing)
+            call = self._dialect.read(inference.model, request, options)
+            compress_answers(call, request.headers.get("accept-encoding", ""))
+            result = inference.run(call, timing)
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
             inference.statistics.failed()
             admitted.counted.end(end_of(error))
@@ -82,7 +88,8 @@ class InferenceAPI:
             admitted.inference.observe(timing, request.received)
         headers = model_header(admitted.inference)
         fields = {**headers, **server_timing(timing), **answer.headers}
-        return replace(answer, headers=fields, timing=timing)
+        answer.headers, answer.timing = fields, timing
+        return answer
 
     def _refuse(
         self, failure: Failure, request: HTTPRequest, admitted: Admitted, timing: Timing
@@ -92,7 +99,20 @@ class InferenceAPI:
             failure.raiseException()
         fields = {**model_header(admitted.inference), **server_timing(timing)}
         answer = self.write_error(failure, request.request_id, fields)
-        return replace(answer, timing=timing)
+        answer.timing = timing
+        return answer
+
+
+def compress_answers(call: Call[HTTPResponse] | Calls[HTTPResponse], accepted: str) -> None:
+    """Let *call* compress its answer if *accepted*, the client's Accept-Encoding, asks for it."""
+    coding = only_coding(accepted)
+    if not coding or isinstance(call, Calls):  # of several images: labels, which are short
+        return
+    finish, takes_long = call.finish, call.takes_long
+    call.finish = lambda outputs: compressed(finish(outputs), coding)
+    call.takes_long = lambda outputs: (
+        takes_long(outputs) or outputs.exceed(MAX_BYTES_COMPRESSED_AT_ONCE)
+    )
 
 
 def server_timing(timing: Timing) -> dict[str, str]:
@@ -102,18 +122,19 @@ def server_timing(timing: Timing) -> dict[str, str]:
     Durations are milliseconds.  Each batch that had rows of the request has one ``batch`` entry, up
     to `MAX_LISTED_BATCHES`; if there are more batches, ``batches`` holds the count of all.
     """
-    runs = timing.trace.runs
+    trace, text = timing.trace, ""
+    runs = trace.runs
+    if timing.decode is not None:
+        text += f"decode;dur={timing.decode * 1e3:.3f}, "
+    if trace.queued is not None:
+        text += f"queue;dur={trace.queued * 1e3:.3f}, "
     ended = [run.seconds for run in runs if run.seconds is not None]
-    durations = {
-        "decode": timing.decode,
-        "queue": timing.trace.queued,
-        "run": sum(ended) if ended else None,
-        "encode": timing.encode,
-    }
-    entries = [
-        *(f"{name};dur={s * 1e3:.3f}" for name, s in durations.items() if s is not None),
-        *(f'batch;desc="{run.rows}/{run.cap} {run.reason}"' for run in runs[:MAX_LISTED_BATCHES]),
-    ]
+    if ended:
+        text += f"run;dur={sum(ended) * 1e3:.3f}, "
+    if timing.encode is not None:
+        text += f"encode;dur={timing.encode * 1e3:.3f}, "
+    for run in runs[:MAX_LISTED_BATCHES]:
+        text += f'batch;desc="{run.rows}/{run.cap} {run.reason}", '
     if len(runs) > MAX_LISTED_BATCHES:
-        entries.append(f'batches;desc="{len(runs)}"')
-    return {"Server-Timing": ", ".join(entries)} if entries else {}
+        text += f'batches;desc="{len(runs)}", '
+    return {"Server-Timing": text[:-2]} if text else {}

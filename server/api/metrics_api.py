@@ -26,7 +26,6 @@ class MetricsAPI:
         headers = request.headers
         form = form_of(headers.get("accept", ""), headers.get("accept-encoding", ""))
         answer = self._scrapes.text(form)
-        fields = {"Content-Encoding": "gzip"} if form.gzip else {}
         return answer.addCallback(
-            lambda text: HTTPResponse(200, text, fields, content_type=form.content_type)
+            lambda text: HTTPResponse(200, text, form.fields, content_type=form.content_type)
         )

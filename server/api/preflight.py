@@ -20,7 +20,7 @@ from server.models import NotServed
 from server.request_counts import CountedRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admitted:
     """What the head of an admitted request has decided; it becomes `HTTPRequest.preflighted`."""
 

@@ -5,6 +5,7 @@ The table of routes, for every front end.
 from twisted.internet.interfaces import IReactorTime
 
 from model.execution.decode_pool import DecodePool
+from server.api.coded_routes import CodedRoutes
 from server.api.debug import DebugAPI
 from server.api.description import DescriptionAPI
 from server.api.dialect import Dialect
@@ -17,6 +18,7 @@ from server.api.openapi import native
 from server.api.permit import PermitToken
 from server.api.status import StatusAPI
 from server.api.tfserving.api import TFServingAPI
+from server.http.limits import BodyLimits
 from server.http.messages import Route
 from server.metrics.scrape import Scrapes
 from server.models import Models
@@ -34,40 +36,43 @@ def route_table(
     scrapes: Scrapes,
     permit: Permit,
     clock: IReactorTime,
-    max_body: int,
+    limits: BodyLimits,
     group: WorkerGroup | None = None,
 ) -> tuple[Route, ...]:
     """
     Return all routes; *dialect* reads the bodies of native requests.
 
-    *permit* decides which requests may change what is served; *max_body* is the limit of a body, in
-    bytes.  *group* knows the other workers, if there are several.
+    *permit* decides which requests may change what is served; *limits* are those of all bodies.
+    *group* knows the other workers, if there are several.
     """
+    max_body = limits.max_body
     api = InferenceAPI(lambda _: models.find(), dialect, seconds=clock.seconds)
     models_api = ModelsAPI(models, changes, dialect, permit=permit, seconds=clock.seconds)
     tfserving = TFServingAPI(models, changes, pool, max_bytes=max_body, seconds=clock.seconds)
-    kserve = KServeAPI(models, changes, health, permit=permit, clock=clock, max_body=max_body)
+    kserve = KServeAPI(models, changes, health, permit=permit, clock=clock)
     status = StatusAPI(models.any, None if group is None else group.status)
     debug = DebugAPI(models.any, None if group is None else group.index)
     token = isinstance(permit, PermitToken)
     description = DescriptionAPI(models, lambda: routes, token=token, clock=clock)
+    coded = CodedRoutes(pool, limits).coded
     routes = (
-        *tfserving.routes(),
-        Route(
-            "POST",
-            "/",
-            api.predict,
-            operations=native.PREDICT,
-            preflight=api.preflight,
-            write_error=api.write_error,
+        *coded(*tfserving.routes()),
+        *coded(
+            Route(
+                "POST",
+                "/",
+                api.predict,
+                operations=native.PREDICT,
+                preflight=api.preflight,
+                write_error=api.write_error,
+            )
         ),
-        *models_api.routes(),
-        *kserve.routes(),
+        *coded(*models_api.routes(), *kserve.routes(), description.route()),
+        # Not by threads that may hang, since these report it.
         Route("GET", "/healthz", health.healthz, operations=native.HEALTHZ),
         Route("GET", "/readyz", health.readyz, operations=native.READYZ),
         Route("GET", "/status", status.status, operations=native.STATUS),
         Route("GET", "/debug/batcher", debug.batcher, operations=native.BATCHER),
         Route("GET", "/metrics", MetricsAPI(scrapes).metrics, operations=native.METRICS),
-        description.route(),
     )
     return routes

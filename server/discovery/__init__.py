@@ -1,1 +1,1 @@
-"""Workers, the registries that they announce themselves to, and what these know of them."""
+"""Workers, the registries that they announce themselves to, and what these store of them."""

@@ -2,13 +2,14 @@
 Keep the record of a worker in a registry while the worker is ready.
 
 Decides when the record is written: when the worker is ready, when its waits or models have changed,
-and in time to renew its lease.  Knows neither models nor engines.  Everything here runs on the
-reactor thread; at most one call of the registrar is under way.
+and in time to renew its lease.  Depends neither on models nor on engines.  Everything here runs on
+the reactor thread; at most one call of the registrar is under way.
 """
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from server.discovery.backoff import Backoff
+from server.discovery.cancelling import ended_when_cancelled
 from server.discovery.engine import CALL_TIMEOUT, EngineError, Registrar
 from server.discovery.engine_url import join_host_port
 from server.discovery.worker_record import ModelLoad, WorkerRecord
@@ -81,9 +83,10 @@ class Announcer:
         self._written = 0.0  # when that began
         self._may_be_listed = False
         self._unready_since: float | None = None
-        self._is_away = False
+        self._is_lost = False
         self._stopping = False
-        self._pausing: Deferred[None] | None = None
+        #: What a stop cancels, because no record is written meanwhile.
+        self._waiting: Deferred[Any] | None = None  # Any: a record, or None
         self._running: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -98,8 +101,8 @@ class Announcer:
         of a record that is not withdrawn ends by itself.
         """
         self._stopping = True
-        if self._pausing is not None:
-            self._pausing.cancel()
+        if self._waiting is not None:
+            self._waiting.cancel()
         try:
             await ensureDeferred(self._end()).addTimeout(MAX_WITHDRAW_SECONDS, self._clock)
         except (EngineError, DeferredTimeout) as error:
@@ -129,9 +132,10 @@ class Announcer:
         while not self._stopping:
             seconds = await self._step()
             if not self._stopping:
-                self._pausing = deferLater(self._clock, seconds)
+                pause: Deferred[None] = deferLater(self._clock, seconds)
+                self._waiting = pause
                 with suppress(CancelledError):  # a stop cancels it
-                    await self._pausing
+                    await pause
 
     async def _step(self) -> float:
         """Make the call that is due, if any; return the seconds until the next step."""
@@ -149,12 +153,12 @@ class Announcer:
 
     async def _announce(self) -> None:
         self._unready_since = None
-        record = await self._record()
+        record = await self._made()
+        if record is None:
+            return
         now = self._clock.seconds()
         is_late = now + self._interval > self._written + self._lease / 3
         if not is_late and self._last is not None and not has_changed(self._last, record):
-            return
-        if self._stopping:
             return
         self._may_be_listed = True
         await self._call(lambda: self._registrar.put(record), MAX_CALL_SECONDS)
@@ -167,6 +171,20 @@ class Announcer:
                 registry=self._registry,
                 address=join_host_port(record.host, record.port),
             )
+
+    async def _made(self) -> WorkerRecord | None:
+        """Return the present record; None if a stop has begun, which does not wait for it."""
+
+        async def record() -> WorkerRecord:
+            return await self._record()
+
+        self._waiting = making = ended_when_cancelled(ensureDeferred(record()))
+        try:
+            return await making
+        except CancelledError:
+            if not self._stopping:
+                raise
+            return None
 
     async def _withdraw_if_unready(self) -> None:
         now = self._clock.seconds()
@@ -183,7 +201,7 @@ class Announcer:
         _log.info("withdrawn from {registry}: {reason}", registry=self._registry, reason=reason)
 
     def _succeeded(self) -> None:
-        self._is_away = False
+        self._is_lost = False
         self._backoff.reset()
 
     def _failed(self, error: Exception) -> None:
@@ -191,12 +209,13 @@ class Announcer:
         self.announcement.failures += 1
         self.announcement.is_registered = False
         self._last = None
-        if self._is_away:
+        if self._is_lost:
             return
-        self._is_away = True
+        self._is_lost = True
         if isinstance(error, EngineError | DeferredTimeout):
             _log.warn(
-                "not registered with {registry}: {reason}; the server serves on and tries again",
+                "not registered with {registry}: {reason}; "
+                "the server continues to serve and tries again",
                 registry=self._registry,
                 reason=_reason(error),
             )

@@ -44,7 +44,7 @@ class Watch(Protocol):
     members: Members
 
     def start(self) -> None:
-        """Begin; from then on it retries by itself, and states in `members` when it is away."""
+        """Begin; from then on it retries by itself, and states in `members` if it fails."""
 
     def stop(self) -> Awaitable[None]:
         """End connections, timers and threads."""

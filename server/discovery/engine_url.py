@@ -17,6 +17,9 @@ DEFAULT_PORTS: Mapping[str, int] = {"zk": 2181, "etcd": 2379, "registry": 12480,
 #: The schemes of registries that workers can announce themselves to.
 ANNOUNCED = ("zk", "etcd", "registry")
 
+#: Those of registries that authenticate users.
+WITH_USERS = ("zk", "etcd")
+
 #: How long a worker that no longer renews its lease is still listed, in seconds.
 DEFAULT_LEASE = 10.0
 MIN_LEASE, MAX_LEASE = 1.0, 3600.0
@@ -49,16 +52,30 @@ def parse_engine_url(text: str, schemes: tuple[str, ...] = tuple(DEFAULT_PORTS))
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in schemes:
         raise ValueError(f"it does not begin with {' or '.join(f'{it}://' for it in schemes)}")
+    if "#" in rest:
+        raise ValueError("it has a #, which begins no part of it; in a password it is %23")
     rest, _, query = rest.partition("?")
     authority, _, path = rest.partition("/")
     credentials, at, places = authority.rpartition("@")
     user, colon, password = credentials.partition(":")
     if at and not (user and colon):
         raise ValueError("what precedes @ is not USER:PASSWORD")
+    _check_used(scheme, has_user=bool(at), has_query=bool(query))
     hosts = tuple(_host(place, DEFAULT_PORTS[scheme]) for place in places.split(","))
     return EngineURL(
         scheme, hosts, path.strip("/"), _lease(query), unquote(user), unquote(password)
     )
+
+
+def _check_used(scheme: str, *, has_user: bool, has_query: bool) -> None:
+    """Raise ValueError with the reason if a part of the URL would have no effect."""
+    if has_user and scheme not in WITH_USERS:
+        reason = f"{scheme}:// takes no user and password"
+        if scheme == "registry":
+            reason += "; a server gives its token with --announce-token-file FILE"
+        raise ValueError(reason)
+    if has_query and scheme not in ANNOUNCED:
+        raise ValueError(f"{scheme}:// takes no lease")
 
 
 def _host(place: str, default_port: int) -> tuple[str, int]:

@@ -1,5 +1,5 @@
 """
-The workers of one source, as it was last known.
+The workers of one source, as it was read last.
 
 A source writes its `Members`; a registry process reads those of all its sources.  Runs on the
 reactor thread.

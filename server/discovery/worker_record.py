@@ -15,6 +15,9 @@ import orjson
 #: The most bytes of a record as JSON.
 MAX_RECORD_BYTES = 256 * 1024
 
+#: The longest wait in a record: while all lanes of a server hang, its wait is infinite.
+MAX_WAIT_SECONDS = 3600.0
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 

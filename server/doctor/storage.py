@@ -12,6 +12,7 @@ from pathlib import Path
 from model.repository.cache import CacheUnavailableError, user_cache_folder
 from server.doctor.finding import Finding, Level, fault, hint, megabytes, ok, warning
 from server.doctor.machine import Machine
+from server.http.connection_limits import connections_for
 
 CACHE, TEMPORARY, DESCRIPTORS = "cache", "temporary", "descriptors"
 
@@ -191,6 +192,6 @@ def check_descriptors(facts: DescriptorFacts) -> Finding:
         )
     return warning(
         DESCRIPTORS,
-        f"{facts.soft}: at most about {facts.soft - MIN_DESCRIPTORS // 2} connections at a time",
+        f"{facts.soft}: at most {connections_for(facts.soft)} connections at a time",
         remedy,
     )

@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from server.http.access import UNKNOWN, ascii_text, client_name
 from server.http.chunked_body import ChunkedBody
-from server.http.connections import Connection, Connections
+from server.http.connection import Connection
 from server.http.error_statuses import HTTPError
 from server.http.exchange import Exchange, request_id_from
 from server.http.limits import BodyTooLarge, TooManyBytesHeld
@@ -35,6 +35,7 @@ from server.http.trace_context import TraceContext
 from server.http.transport import send_now
 
 if TYPE_CHECKING:
+    from server.http.connections import Connections
     from server.http.site import HTTPSite
 
 _log = Logger()
@@ -103,12 +104,12 @@ class HTTP1Channel(Protocol):
         """Answer the request that is being received with *error*, discard its rest, and close."""
         exchange = self._exchange
         if exchange is None:
-            answer_id, match = request_id_from(None), None
+            answer_id = request_id_from(None)
+            answer = error_writer(None)(error, answer_id)
         else:
             exchange.end_early(error)
-            answer_id, match = exchange.request.request_id, exchange.match
-        write_error = error_writer(match.route if match else None)
-        self.connection.refuse(write_error(error, answer_id), answer_id)
+            answer_id, answer = exchange.request.request_id, exchange.error_answer(error)
+        self.connection.refuse(answer, answer_id)
 
     def drop_requests(self) -> None:
         """Drop all requests and their bodies: the connection discards what it receives."""
@@ -128,6 +129,7 @@ class HTTP1Channel(Protocol):
         """Called when the connection is made."""
         self.transport.registerProducer(self, True)
         self.connection = self.connections.accept(self)
+        self.connection.made()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called when the connection is lost: cancel the request that is being answered."""
@@ -227,13 +229,15 @@ class HTTP1Channel(Protocol):
         CORS as well.
         """
         exchange = self._exchange = Exchange(self, head, match)
+        refusal = self._cors_preflight(head) or self._too_many_refusal(exchange)
+        self.connection.head_received()
         try:
             self.connections.limits.check_length(head.length)
         except BodyTooLarge as error:
             exchange.preflight(error)
             self.refuse(error)
             return
-        refusal = self._cors_preflight(head) or exchange.preflight()
+        refusal = refusal or exchange.preflight()
         self._missing = head.length or 0
         self._chunks = ChunkedBody() if head.length is None else None
         if refusal is not None:
@@ -247,6 +251,17 @@ class HTTP1Channel(Protocol):
             self.transport.write(CONTINUE)
         if head.length == 0:
             self._body_received(exchange)
+
+    def _too_many_refusal(self, exchange: Exchange) -> HTTPResponse | None:
+        """Return the refusal of a request if too many are in flight."""
+        error = self.connections.refusal(exchange.head.method)
+        if error is None:
+            return None
+        answer = exchange.preflight(error)
+        if answer is None:
+            exchange.end_early(error)
+            answer = exchange.error_answer(error)
+        return answer
 
     def _cors_preflight(self, head: RequestHead) -> HTTPResponse | None:
         """Return the answer to a request that is a preflight of CORS, and permitted."""

@@ -13,12 +13,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from server.http.access import Access, client_name
-from server.http.connections import Connection, Connections
+from server.http.connection import Connection
+from server.http.connections import Connections
 from server.http.error_statuses import HTTPError, native_error
 from server.http.faults import log_faults
 from server.http.head import current_http_date, encode_head, header_fields
 from server.http.held_body import HeldBody
 from server.http.messages import HTTPRequest, HTTPResponse, Preflighted, Route
+from server.http.options import path_options
 from server.http.request_head import RequestHead
 from server.http.router import Match, error_writer
 
@@ -133,7 +135,7 @@ class Exchange:
         request.refusal = refusal
         outcome = self.match.route.preflight(request)
         if isinstance(outcome, HTTPResponse):
-            return outcome
+            return path_options(self.head.method, outcome)
         request.preflighted, request.admitted = outcome, True
         return None
 
@@ -147,6 +149,11 @@ class Exchange:
         self.is_received = True
         self._complete = self._seconds()
         self.request.body = self.body.take()
+
+    def error_answer(self, error: Exception) -> HTTPResponse:
+        """Return the answer to *error*, in the form of the route."""
+        match = self.match
+        return error_writer(None if match is None else match.route)(error, self.request.request_id)
 
     def end_early(self, error: BaseException | None) -> None:
         """Report the end of this request without an answer of its endpoint; see `Preflighted`."""
@@ -176,7 +183,8 @@ class Exchange:
         error = failure.value
         self.end_early(error)
         problem = error if isinstance(error, HTTPError) else failure
-        return error_writer(route)(problem, self.request.request_id)
+        answer = error_writer(route)(problem, self.request.request_id)
+        return path_options(self.head.method, answer)
 
     def answer_from(self, route: Route) -> None:
         """Answer by the endpoint of *route*."""
@@ -209,7 +217,7 @@ class Exchange:
         more = {"X-Request-Id": request_id, "Date": current_http_date()}
         if connections.cors is not None:
             more |= connections.cors.fields(self.head.headers.get("origin"))
-        if connections.draining():
+        if self.channel.connection.is_last_answer():
             self.closes = True
         if self.closes:
             more["Connection"] = "close"

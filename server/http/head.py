@@ -46,9 +46,13 @@ def header_fields(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, st
         **more,
         **answer.headers,
     }
+    if not answer.content_type:
+        del fields["Content-Type"]
+    if "Vary" in more and "Vary" in answer.headers:
+        fields["Vary"] = f"{more['Vary']}, {answer.headers['Vary']}"
     if answer.status == HTTPStatus.NO_CONTENT:
         del fields["Content-Length"]  # HTTP forbids it for 204
-        del fields["Content-Type"]  # there is no body
+        fields.pop("Content-Type", None)  # there is no body
     return fields
 
 

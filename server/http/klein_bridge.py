@@ -72,6 +72,8 @@ class BridgeChannel:
 class BridgedRequest(Request):
     """The request of an `Exchange`, as Klein receives it."""
 
+    defaultContentType = None
+
     def __init__(self, exchange: Exchange, site: Site) -> None:
         super().__init__(BridgeChannel(exchange, site), parsePOSTFormSubmission=False)
         self.exchange = exchange

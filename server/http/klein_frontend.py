@@ -19,6 +19,7 @@ from server.http.error_statuses import Refusal
 from server.http.exchange import Exchange
 from server.http.klein_bridge import BridgedRequest
 from server.http.messages import Route
+from server.http.options import path_options
 from server.http.router import Match, Router, rest_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _answer_not_routed(request: BridgedRequest, failure: Failure) -> bytes:
     Return the body for a request that matches no route, and set its status and fields.
 
     The status is 405 if the path has a route for another method, else 404.  A 405 has the header
-    Allow with the methods of the path.
+    Allow with the methods of the path; to OPTIONS it becomes a 200 with them.
     """
     problem = cast("HTTPException", failure.value)
     path = request.path.decode("ascii")
@@ -80,4 +81,5 @@ def _answer_not_routed(request: BridgedRequest, failure: Failure) -> bytes:
     else:
         message = f"{method} {path}: {(problem.name or 'not found').lower()}"
     refusal = Refusal(problem.code or 500, message, headers)
-    return request.set_answer(refusal.response(request.exchange.request.request_id))
+    answer = refusal.response(request.exchange.request.request_id)
+    return request.set_answer(path_options(method, answer))

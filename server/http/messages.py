@@ -50,14 +50,14 @@ class HTTPRequest(Head):
     admitted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HTTPResponse:
-    """An answer; the front end adds its length, the request id and connection headers."""
+    """An answer to one request; its length, request id and connection headers are added later."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = "application/json"
+    content_type: str = "application/json"  #: empty: the answer never has a body
     timing: "Timing | None" = None  #: of a request for inference, for the log
     #: The errors of the server behind this answer, which the front end logs.
     faults: "Sequence[Failure]" = ()

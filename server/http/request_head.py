@@ -213,7 +213,7 @@ def head_end(data: bytes, start: int, limits: HeadLimits) -> int:
     line = data.find(b"\r\n", 0, limits.line + 2)
     if line < 0 and len(data) > limits.line + 1:
         raise HTTPError(414, f"the request line is over {limits.line} bytes")
-    if line >= 0 and (end + 2 if end >= 0 else len(data)) - line - 2 > limits.fields_bytes:
+    if line >= 0 and (end + 2 if end >= 0 else len(data) - 1) - line - 2 > limits.fields_bytes:
         raise HTTPError(431, f"the header fields are over {limits.fields_bytes} bytes")
     if end >= 0:
         return end + 4

@@ -10,6 +10,7 @@ from twisted.internet.protocol import Factory
 from server.http.channel import HTTP1Channel
 from server.http.connections import Connections
 from server.http.exchange import Exchange
+from server.http.options import server_options
 from server.http.request_head import HeadLimits
 from server.http.router import Router
 
@@ -31,12 +32,14 @@ class HTTPSite(Factory):
         answer_others: Callable[[Exchange], object],
         *,
         by_routes: bool = True,
+        head_limits: HeadLimits | None = None,
     ) -> None:
         self.router = router
         self.connections = connections
-        self.head_limits = HeadLimits()
+        self.head_limits = head_limits or HeadLimits()
         self._answer_others = answer_others
         self._by_routes = by_routes
+        self._options = server_options(router.routes)
 
     def buildProtocol(self, addr: IAddress | None) -> HTTP1Channel:
         """Return the protocol of a new connection."""
@@ -46,5 +49,7 @@ class HTTPSite(Factory):
         """Answer *exchange*, whose request is complete."""
         if exchange.match is not None and self._by_routes:
             exchange.answer_from(exchange.match.route)
+        elif exchange.head.raw_path == b"*" and exchange.head.method == "OPTIONS":
+            exchange.answer(self._options)
         else:
             self._answer_others(exchange)

@@ -5,6 +5,7 @@ TLS 1.2 or later, and HTTP/1.1 alone (ALPN).  Decides what is read again and whe
 connection keeps the certificate with which it began.  Runs on the reactor thread.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -58,13 +59,25 @@ class ServerCertificate:
         """Return the TLS state of a new connection; called by Twisted."""
         return Connection(self._context, None)
 
-    def site_at(
-        self, description: str, site: IProtocolFactory, clock: IReactorTime
-    ) -> IProtocolFactory:
-        """Return *site* with TLS, if the endpoint *description* takes it from the server."""
-        if not takes_certificate(description):
-            return site
-        return TLSMemoryBIOFactory(self, False, site, clock)
+
+def secured(
+    sites: Iterable[tuple[str, IProtocolFactory]],
+    certificate: ServerCertificate | None,
+    clock: IReactorTime,
+) -> list[tuple[str, IProtocolFactory]]:
+    """
+    Return *sites*, each with the description of its endpoint, with TLS where they take it.
+
+    Without a *certificate* none does.
+    """
+    if certificate is None:
+        return list(sites)
+    return [
+        (where, TLSMemoryBIOFactory(certificate, False, site, clock))
+        if takes_certificate(where)
+        else (where, site)
+        for where, site in sites
+    ]
 
 
 def read_context(certificate: Path, key: Path) -> Context:

@@ -187,6 +187,9 @@ DECODE_LONGEST = _gauge(
 DECODE_JOBS = _counter("decode_jobs_total", "Jobs of the decode pool that have run to their end.")
 CONNECTIONS_OPEN = _gauge("connections_open", "Open connections of clients.")
 CONNECTIONS_ACCEPTED = _counter("connections_accepted_total", "Connections accepted.")
+CONNECTIONS_REFUSED = _counter(
+    "connections_refused_total", "Accepted connections over --max-connections, which were closed."
+)
 BODY_BYTES = _gauge("request_body_bytes", "Bytes of request bodies that are held in memory.")
 RESPONSES = _counter(
     "http_responses_total", "Answers of all routes, early refusals included, by status.", "code"

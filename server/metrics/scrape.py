@@ -7,7 +7,7 @@ reactor thread.
 
 import gzip
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from model.execution.memory import available_bytes
 from model.execution.thread import ModelThread, ThreadStopped
+from server.http.content_encoding import preferred_coding
 from server.metrics.declared import MEMORY_AVAILABLE
 from server.metrics.families import families
 from server.metrics.gpu import GPUReading, GPUs
@@ -45,6 +46,12 @@ class Format:
             return openmetrics.CONTENT_TYPE_LATEST
         return exposition.CONTENT_TYPE_PLAIN_0_0_4
 
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The header fields of its coding."""
+        coding = {"Content-Encoding": "gzip"} if self.gzip else {}
+        return {"Vary": "Accept, Accept-Encoding", **coding}
+
     def encode(self, collector: Collector) -> bytes:
         """Return the text of what *collector* collects; called on any thread."""
         module = openmetrics if self.is_open_metrics else exposition
@@ -60,7 +67,8 @@ def form_of(accept: str, accept_encoding: str) -> Format:
     all scrapes that ask for its format.
     """
     return Format(
-        "application/openmetrics-text" in _accepted(accept), "gzip" in _accepted(accept_encoding)
+        "application/openmetrics-text" in _accepted(accept),
+        preferred_coding(accept_encoding) == "gzip",
     )
 
 

@@ -75,6 +75,7 @@ class ServerMetrics:
         readings.add_counts(declared.EVENT_LOOP_LAG, self.lag.counts())
         readings.add(declared.CONNECTIONS_OPEN, len(connections.open))
         readings.add(declared.CONNECTIONS_ACCEPTED, connections.accepted)
+        readings.add(declared.CONNECTIONS_REFUSED, connections.refused)
         readings.add(declared.BODY_BYTES, connections.limits.held)
         for status, count in connections.answers.items():
             readings.add(declared.RESPONSES, count, str(status))

@@ -1,7 +1,7 @@
 """
 Compose what ``--announce`` asks for: the registrar, the address of this server, the announcer.
 
-Everything here runs on the reactor thread, except for the lookup of the own address.
+Everything here runs on the reactor thread, except for the lookups of names.
 """
 
 import ipaddress
@@ -12,15 +12,16 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from server.discovery.announcer import Announcement, Announcer
 from server.discovery.backoff import Backoff
-from server.discovery.engine import EngineError
+from server.discovery.engine import CALL_TIMEOUT, EngineError
 from server.discovery.engine_url import EngineURL, parse_engine_url
 from server.discovery.engines.available import open_registrar
+from server.discovery.lookups import Lookups, NameResolver
 from server.discovery.own_address import address_towards
 from server.discovery.worker_record import ModelLoad, WorkerRecord
 from server.lifecycle import StartError
@@ -79,7 +80,7 @@ def announcing(
     *addresses* are those that take requests for inference; the first one of TCP is registered.
     Raises `NoTCPAddress` if there is none, as may be with sockets of systemd.  *loads* returns the
     models of the record, and *ready* whether the server takes requests.  *reactor* is Any for the
-    same reason as in `InferenceService`.
+    same reason as in `InferenceService`; from now on it looks up names as `NameResolver` does.
     """
     if settings.announce is None:
         return None
@@ -87,7 +88,9 @@ def announcing(
     if not tcp:
         raise NoTCPAddress
     url = parse_engine_url(settings.announce)
-    host = OwnHost(settings.announce_host or tcp[0].host, url, reactor)
+    reactor.installNameResolver(NameResolver(reactor.callFromThread))
+    lookups = Lookups(address_towards, reactor.callFromThread)
+    host = OwnHost(settings.announce_host or tcp[0].host, url, lookups, clock)
     worker_id = uuid4().hex
 
     async def record() -> WorkerRecord:
@@ -114,10 +117,14 @@ class OwnHost:
     address from which this machine reaches the registry.
     """
 
-    def __init__(self, host: str, url: EngineURL, reactor: Any) -> None:
+    def __init__(
+        self, host: str, url: EngineURL, lookups: Lookups[str], clock: IReactorTime
+    ) -> None:
+        """*lookups* runs `address_towards`."""
         self._host = host
         self._url = url
-        self._reactor = reactor
+        self._lookups = lookups
+        self._clock = clock
         self._found = ""
 
     async def find(self) -> str:
@@ -130,14 +137,14 @@ class OwnHost:
     async def _find(self) -> str:
         if self._host not in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             return self._host
+        looking = self._lookups.find(self._host, self._url)
         try:
-            return await deferToThreadPool(
-                self._reactor, self._reactor.getThreadPool(), address_towards, self._host, self._url
-            )
+            return await looking.addTimeout(CALL_TIMEOUT, self._clock)
         except OSError as error:
-            raise EngineError(
-                f"the address of this machine is unknown: {error.strerror}; set --announce-host"
-            ) from error
+            reason = error.strerror
+        except DeferredTimeout:
+            reason = f"the name of the registry is not resolved within {CALL_TIMEOUT:g} s"
+        raise EngineError(f"the address of this machine is unknown: {reason}; set --announce-host")
 
     def _warn_if_local(self) -> None:
         if is_local(self._found) and not all(is_local(host) for host, _ in self._url.hosts):

@@ -6,6 +6,7 @@ With several workers this process is their supervisor, or one of them.
 
 from collections.abc import Sequence
 from functools import partial
+from math import inf
 
 from twisted.logger import Logger
 
@@ -16,8 +17,9 @@ from server.lifecycle import StartError
 from server.model_loading import Loader, load_model
 from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
+from server.process.exit_codes import ANSWERED, FAILED
 from server.process.logs import ServerLog, begin_logging
-from server.process.start_failure import ANSWERED, FAILED, StartFailure
+from server.process.start_failure import StartFailure
 from server.process.supervise import supervise
 from server.process.systemd import notify_watchdog
 from server.settings.option import printable
@@ -86,7 +88,7 @@ def _serve(
         group=group,
     )
     if worker is not None:
-        loads = partial(model_loads, service.models)
+        loads = partial(model_loads, service.models, max_wait=inf)  # of one that hangs, in a mean
         worker.handlers |= worker_handlers(service.scrapes.json, service.models, loads)
         service.on_stop.append(worker.give_up)
     try:

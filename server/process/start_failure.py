@@ -9,9 +9,6 @@ from twisted.logger import Logger
 from server.settings.option import printable
 from server.settings.table import Settings
 
-#: Exit codes: every accepted request was answered; the server could not start.
-ANSWERED, FAILED = 0, 1
-
 _log = Logger()
 
 

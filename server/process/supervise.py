@@ -14,13 +14,14 @@ from typing import Any
 from server.clock import MonotonicTime
 from server.lifecycle import StartError
 from server.process.announcing import announcing
+from server.process.exit_codes import ANSWERED, FAILED
 from server.process.logs import ServerLog
 from server.process.signals import (
     call_on_signal,
     end_at_once_on_second_signal,
     reload_on_hangup,
 )
-from server.process.start_failure import ANSWERED, FAILED, StartFailure
+from server.process.start_failure import StartFailure
 from server.settings.table import Settings
 from server.workers.channel import Handler
 from server.workers.gpus import gpu_variables, visible_gpus

@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred, succeed
 
 from server.discovery.engine_url import DEFAULT_LEASE, MAX_LEASE, MIN_LEASE, join_host_port
 from server.discovery.members import Members
-from server.discovery.worker_record import RecordError, WorkerRecord, from_json
+from server.discovery.worker_record import MAX_RECORD_BYTES, RecordError, WorkerRecord, from_json
 from server.http.access import client_name
-from server.http.connections import Connection
+from server.http.connection import Connection
+from server.http.content_encoding import coding_of, decoded
 from server.http.error_statuses import HTTPError, error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route, json_response
 from server.lifecycle import Lifecycle, State
@@ -177,9 +178,8 @@ class RegistryAPI:
         """Answer with the metrics, in the format that the headers name."""
         headers = request.headers
         form = form_of(headers.get("accept", ""), headers.get("accept-encoding", ""))
-        fields = {"Content-Encoding": "gzip"} if form.gzip else {}
         text = form.encode(self.metrics)
-        return succeed(HTTPResponse(200, text, fields, content_type=form.content_type))
+        return succeed(HTTPResponse(200, text, form.fields, content_type=form.content_type))
 
 
 def _is_here(connection: Connection) -> bool:
@@ -194,7 +194,8 @@ def _text(line: str) -> Deferred[HTTPResponse]:
 
 def _record(request: HTTPRequest) -> WorkerRecord:
     """Return the record in the body, whose id must be that of the path; raises `RecordError`."""
-    record = from_json(request.body)
+    body = decoded(request.body, coding_of(request.headers), MAX_RECORD_BYTES)
+    record = from_json(body)
     if record.id != request.rest:
         raise RecordError(f"the path has the id {request.rest[:128]!r}, the record {record.id!r}")
     return record

@@ -21,10 +21,10 @@ from server.discovery.members import Members
 from server.discovery.worker_record import MAX_RECORD_BYTES
 from server.http.access import client_name
 from server.http.connections import Connections
-from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.listening import address_of, listen
 from server.http.router import Router
+from server.http.serving import connection_limits, site_for
 from server.http.site import HTTPSite
 from server.lifecycle import Lifecycle, StartError, State
 from server.process.systemd import notify
@@ -36,6 +36,7 @@ from server.registry.registry_api import RegistryAPI
 from server.registry.seaport.connections import SeaportFactory
 from server.registry.settings import RegistrySettings
 from server.registry.worker_log import WorkerLog
+from server.settings.http_settings import HTTPSettings
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IReactorTime
@@ -44,9 +45,6 @@ _log = Logger()
 
 #: The most bytes of the records that are being received.
 MAX_HELD_BYTES = 256 * MAX_RECORD_BYTES
-
-#: How long a request may take to arrive, and how long an idle connection stays, in seconds.
-CLIENT_TIMEOUT = 60.0
 
 #: How long a stop waits for requests that are being received or answered, and for each source, in
 #: seconds.
@@ -89,7 +87,7 @@ class RegistryService(Service):
         self.dns = self._dns()
         self.connections = Connections(
             limits=BodyLimits(max_body=MAX_RECORD_BYTES, max_held=MAX_HELD_BYTES),
-            client_timeout=CLIENT_TIMEOUT,
+            connection_limits=connection_limits(HTTPSettings()),
             clock=self.clock,
             draining=lambda: self.lifecycle.leaving,
         )
@@ -109,7 +107,7 @@ class RegistryService(Service):
             self.directory, self.leases, self.permit, self.lifecycle, seconds=self.clock.seconds
         )
         router = Router(api.routes())
-        return HTTPSite(router, self.connections, KleinFrontend(router).answer)
+        return site_for(HTTPSettings(), router, self.connections)
 
     def privilegedStartService(self) -> None:
         """

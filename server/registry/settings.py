@@ -52,8 +52,11 @@ class EngineText(TextKind):
     )
 
     def parse(self, text: str) -> str:
-        """Return *text* unchanged; raises ValueError if it is no such URL."""
-        url = parse_engine_url(text, FOLLOWED)
+        """Return *text* unchanged; raises OSError with the reason if it is no such URL."""
+        try:
+            url = parse_engine_url(text, FOLLOWED)
+        except ValueError as error:
+            raise OSError(None, str(error)) from error
         if url.scheme == "srv":  # NAME, or NAME:PORT
             name, _, port = url.path.partition(":")
             if not name or (port and not 0 < int(port) < 65_536):

@@ -94,8 +94,11 @@ class RegistryURL(TextKind):
     )
 
     def parse(self, text: str) -> str:
-        """Return *text* unchanged; raises ValueError if it is no such URL."""
-        parse_engine_url(text, ANNOUNCED)
+        """Return *text* unchanged; raises OSError with the reason if it is no such URL."""
+        try:
+            parse_engine_url(text, ANNOUNCED)
+        except ValueError as error:
+            raise OSError(None, str(error)) from error
         return text
 
 

@@ -2,9 +2,10 @@
 The settings of the server, in one table.
 
 The options of the command line, the keys of the TOML file, the ``TENSORFERRY_*`` variables and
-docs/options.md are made from the fields of `Settings`; to add a setting, add a field.  Values are
-seconds, bytes, rows and pixels; None means that the server chooses the value.  Pure, and imports no
-TensorFlow, Klein or reactor, so that ``--help`` is instant.
+docs/options.md are made from the fields of `Settings`, with those of `HTTPSettings`; to add a
+setting, add a field.  Values are seconds, bytes, rows and pixels; None means that the server
+chooses the value.  Pure, and imports no TensorFlow, Klein or reactor, so that ``--help`` is
+instant.
 """
 
 # ruff: noqa: RUF009 - `setting` returns a dataclass field, not a shared default
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from server.settings import groups
+from server.settings.http_settings import HTTPSettings
 from server.settings.kinds import (
     Choice,
     FedValue,
@@ -57,7 +59,7 @@ FREE_ENDPOINT = "tcp:0:interface=127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(HTTPSettings):
     """
     The settings of one server.
 
@@ -78,21 +80,6 @@ class Settings:
         "0 takes any free port.",
         unset="none",
         excludes=("listen",),
-    )
-    tls_cert: Path | None = setting(
-        ReadableFile(),
-        groups.LISTENING,
-        "The certificate for TLS in PEM, followed by those that lead to its root; the addresses of "
-        "TCP then speak TLS. It is read again after SIGHUP, and so is its key.",
-        unset="none, plain HTTP",
-        needs=("tls_key",),
-    )
-    tls_key: Path | None = setting(
-        ReadableFile(),
-        groups.LISTENING,
-        "The private key of the certificate, in PEM.",
-        unset="none",
-        needs=("tls_cert",),
     )
     cors_origins: tuple[str, ...] = several(
         Origin(),
@@ -275,12 +262,6 @@ class Settings:
         "The most bytes of request bodies in memory, and the most bytes of rows in each queue.",
         default=256 * 2**20,
     )
-    max_body_bytes: int = setting(
-        Size(),
-        groups.LIMITS,
-        "The largest request body, in bytes.",
-        default=64 * 2**20,
-    )
     max_pixels: int = setting(
         WholeNumber("PIXELS"),
         groups.LIMITS,
@@ -292,12 +273,6 @@ class Settings:
         groups.LIMITS,
         "The number of threads that decode images; auto selects it by the processor.",
         default=None,
-    )
-    client_timeout: float = setting(
-        Number("SECONDS", above=0),
-        groups.LIMITS,
-        "How long a client may take to send its request, in seconds.",
-        default=60.0,
     )
     workers: int = setting(
         WholeNumber("N"),
@@ -386,10 +361,13 @@ class Settings:
         return self.listen or (default,)
 
 
-#: The settings, in the order of the table.
+#: The settings, in the order of the groups, and of the table in each of them.
 # Any: each option has its own type; `setting` ties each kind to the type of its field.
 OPTIONS: tuple[Option[Any], ...] = tuple(
-    Option(field=f.name, **{"name": f.name, **f.metadata}) for f in fields(Settings)
+    sorted(
+        (Option(field=f.name, **{"name": f.name, **f.metadata}) for f in fields(Settings)),
+        key=lambda option: groups.GROUPS.index(option.group),
+    )
 )
 OPTION_NAMED: Mapping[str, Option[Any]] = {option.name: option for option in OPTIONS}
 

@@ -19,7 +19,7 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 
 
 class ChannelError(Exception):
-    """The other process has not answered, or answered with an error; the message says why."""
+    """The other process has not answered, or answered with an error; the message has the reason."""
 
 
 #: Answers a call with a value for JSON, or a Deferred of one; its argument is a value from JSON.
@@ -49,8 +49,8 @@ class Channel(Int32StringReceiver):
         """
         Call the handler *name* of the other end; the Deferred fires with its value.
 
-        It fails with `ChannelError` after *timeout* seconds, if the handler fails, or if the
-        connection is or gets lost.
+        It fails with `ChannelError` after *timeout* seconds, if the handler fails or its answer is
+        no value for JSON, or if the connection is or gets lost.
         """
         self._next_id = number = self._next_id + 1
 
@@ -71,11 +71,9 @@ class Channel(Int32StringReceiver):
         message = orjson.loads(string)
         if "call" in message:
             answer = maybeDeferred(self._handle, message["call"], message["argument"])
-            answer.addCallbacks(
-                lambda value: self._send({"id": message["id"], "value": value}),
-                lambda failure: self._send(
-                    {"id": message["id"], "error": failure.getErrorMessage()}
-                ),
+            answer.addCallback(lambda value: self._send({"id": message["id"], "value": value}))
+            answer.addErrback(  # also if the value is none for JSON
+                lambda failure: self._send({"id": message["id"], "error": _message_of(failure)})
             )
             return
         waiting = self._calls.pop(message["id"], None)
@@ -99,10 +97,15 @@ class Channel(Int32StringReceiver):
     def connectionLost(self, reason: Failure | None = None) -> None:
         """Called when the connection is lost: the other process has ended."""
         self._lost = True
-        calls, self._calls = self._calls, {}
-        for waiting in calls.values():
+        while self._calls:  # the failure of one may cancel others
+            _, waiting = self._calls.popitem()
             waiting.errback(Failure(ChannelError("the process has ended")))
         self._on_lost()
+
+
+def _message_of(failure: Failure) -> str:
+    """Return the message for JSON, which has no surrogates: names of files may have them."""
+    return failure.getErrorMessage().encode(errors="backslashreplace").decode()
 
 
 def _timed_out(name: str, timeout: float) -> None:

@@ -16,14 +16,14 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorTime, IReadDescriptor
 from twisted.internet.protocol import Factory, Protocol
-from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from server.workers.channel import Channel, Handler
+from server.workers.output import OutputLines
 from server.workers.roles import WorkerRole
 
-#: Reports to systemd are the supervisor's.
+#: The variables by which the supervisor, and no worker, reports to systemd.
 _SUPERVISOR_ALONE = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 
@@ -94,16 +94,23 @@ def start_process(
         inherited = {
             name: it for name, it in command.environ.items() if name not in _SUPERVISOR_ALONE
         }
+        channel = Channel(handlers, clock)
+        # Before the start: if that fails, the close of `theirs` ends the transport.
+        _adopt(reactor, ours, channel)
         process = _popen(
             command,
             environ={**inherited, **variables, **role.variables()},
             descriptors=[theirs.fileno(), *role.listeners.values()],
             reactor=reactor,
         )
-        channel = Channel(handlers, clock)
-        _adopt(reactor, ours, channel)
     started = WorkerProcess(process, channel, on_ended)
-    reactor.addReader(_End(os.pidfd_open(process.pid), started.ended, reactor))
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:  # its end could not be observed
+        process.kill()
+        process.wait()
+        raise
+    reactor.addReader(_End(descriptor, started.ended, reactor))
     return started
 
 
@@ -126,35 +133,16 @@ def _popen(
         return popen(None)
     ours, theirs = socket.socketpair()
     with closing(ours), closing(theirs):
-        process = popen(theirs.fileno())
-        _adopt(reactor, ours, _Lines(command.on_line))
-    return process
+        _adopt(reactor, ours, OutputLines(command.on_line))  # before the start, as the channel
+        return popen(theirs.fileno())
 
 
 def _adopt(reactor: Any, end: socket.socket, protocol: Protocol) -> None:
-    """Let *protocol* have a duplicate of the connected socket *end*."""
+    """Connect *protocol* to a duplicate of the connected socket *end*; raises OSError."""
     end.setblocking(False)
     factory = Factory.forProtocol(lambda: protocol)
     factory.noisy = False
     reactor.adoptStreamConnection(end.fileno(), socket.AF_UNIX, factory)
-
-
-class _Lines(LineOnlyReceiver):
-    """The lines of a worker's output."""
-
-    delimiter = b"\n"
-    MAX_LENGTH = 2**20
-
-    def __init__(self, on_line: Callable[[bytes], object]) -> None:
-        self._on_line = on_line
-
-    def lineReceived(self, line: bytes) -> None:
-        """Called with each line, without its end."""
-        self._on_line(line)
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """Called with the start of a line that is too long."""
-        self._on_line(line)
 
 
 @implementer(IReadDescriptor)

@@ -1,16 +1,17 @@
 """
 The supervisor's end of the reports: ask all workers, add up, answer the worker that asks.
 
-A count of all workers never falls.  A worker sends its counts before it unloads its models; one
-that crashes loses at most what it has counted in `POLL_SECONDS` and in no report.  Runs on the
-reactor thread of the supervisor, which serves no requests: to add up the readings of one worker
-with 50 models takes it some milliseconds.
+A count of all workers never falls.  A worker sends its counts before it unloads its models; if it
+crashes, the counts since its last report are lost, which are those of at most `POLL_SECONDS`.  Runs
+on the reactor thread of the supervisor, which serves no requests: to add up the readings of one
+worker with 50 models takes some milliseconds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from twisted.internet.defer import Deferred, gatherResults
@@ -34,6 +35,8 @@ from server.workers.channel import Channel, ChannelError, Handler
 from server.workers.kept_counts import KeptCounts
 from server.workers.sums import combined_load, is_ready
 
+T = TypeVar("T")
+
 _log = Logger()
 
 #: Seconds between two reports of each worker.
@@ -53,7 +56,7 @@ class Worker:
 
     index: int  #: the number of the worker, from 0; its successor has the same
     pid: int
-    state: str  #: what it does, in one word for users
+    state: str  #: its stage, in one word for users: the value of a `slot.Stage`
     channel: Channel
 
 
@@ -70,9 +73,9 @@ class GroupReports:
         announcement: Announcement,
     ) -> None:
         """
-        *workers* returns every process that has a channel and has not ended: also those that start
-        or drain.  *configured* is their number as set, *restarts* that of the restarts so far.
-        *announcement* is that of all workers as one server.
+        *workers* returns all processes that have a channel and have not ended: also those that
+        start or drain.  *configured* is the number of workers in the settings; *restarts* returns
+        the number of restarts so far.  *announcement* is that of all workers as one server.
         """
         self._workers = workers
         self._configured = configured
@@ -106,40 +109,49 @@ class GroupReports:
         return Deferred.fromCoroutine(self._collect())
 
     async def _collect(self) -> Readings:
-        workers = self._workers()
-        found = await self._ask(workers, "readings", from_content)
-        running = {it.pid for it in self._workers()}
-        answered, ready = set(), set()
-        for worker, readings in zip(workers, found, strict=True):
-            if readings is None or worker.pid not in running:
-                continue
+        answered: set[int] = set()
+        ready: set[int] = set()
+
+        def note(worker: Worker, content: Any) -> None:  # Any: JSON
+            # At once, not when all have answered: meanwhile the worker may send its last readings,
+            # or end.  The reports of one worker arrive in the order in which it has read them.
+            if worker.pid not in self._running():
+                return  # its counts are kept already
+            readings = from_content(content)
             self._counts.report(worker.pid, readings)
             answered.add(worker.pid)
             if is_ready(readings):
-                ready.add(worker.index)
+                ready.add(worker.pid)
+
+        await self._ask(self._workers(), "readings", note)
+        running = self._running()
         self._counts.forget_ended(running)
         self._logged = {it for it in self._logged if it[0] in running}
-        total = self._counts.total(answered)
+        total = self._counts.total(answered & running.keys())
         total.add(WORKERS, self._configured)
-        total.add(WORKERS_READY, len(ready))
-        total.add(WORKERS_SILENT, len(running - answered))
+        total.add(WORKERS_READY, len({running[it] for it in ready & running.keys()}))
+        total.add(WORKERS_SILENT, len(running.keys() - answered))
         total.add(WORKER_RESTARTS, self._restarts())
         total.add(ANNOUNCED, self._announcement.is_registered)
         total.add(ANNOUNCE_FAILURES, self._announcement.failures)
         return total
+
+    def _running(self) -> dict[int, int]:
+        """Return the number of the worker of each process that has not ended, by process id."""
+        return {it.pid: it.index for it in self._workers()}
 
     async def _readings(self) -> orjson.Fragment:
         return orjson.Fragment(to_json(await self.collect()))
 
     def _last_readings(self, argument: Any) -> None:  # Any: JSON
         """Called by a worker that has answered its last request."""
-        if argument["pid"] in {it.pid for it in self._workers()}:
+        if argument["pid"] in self._running():
             self._counts.report(argument["pid"], from_content(argument["readings"]))
 
     async def _status(self) -> list[dict[str, object]]:
         """Return the status of each worker, in their order, as `GET /status` shows it."""
         workers = sorted(self._workers(), key=lambda it: (it.index, it.pid))
-        found = await self._ask(workers, "status", dict)
+        found = await self._ask(workers, "status", lambda _, content: dict(content))
         unknown = {"lanes": None, "expected_wait_ms": None}
         return [
             {"index": it.index, "pid": it.pid, "state": it.state, **(status or unknown)}
@@ -149,17 +161,22 @@ class GroupReports:
     async def loads(self) -> dict[str, ModelLoad]:
         """Return the load of the ready workers together, by model."""
         ready = [it for it in self._workers() if it.state == READY_STATE]
-        found = await self._ask(ready, "load", _loads_from)
+        found = await self._ask(ready, "load", lambda _, content: _loads_from(content))
         return combined_load([it for it in found if it is not None])
 
     async def _ask(
-        self, workers: Sequence[Worker], name: str, read: Callable[[Any], Any]
-    ) -> list[Any]:  # Any: what *read* returns
-        """Return what each of *workers* answers to the call *name*; None if it does not."""
+        self, workers: Sequence[Worker], name: str, read: Callable[[Worker, Any], T]
+    ) -> list[T | None]:
+        """
+        Call *name* of each of *workers*; return what *read* makes of their answers.
+
+        *read* is called with each worker and its answer, in JSON, when it arrives; None stands for
+        an answer that does not arrive in time, or that *read* fails for.
+        """
         return await gatherResults(
             [
                 it.channel.call(name, timeout=MAX_ANSWER_SECONDS)
-                .addCallback(read)
+                .addCallback(partial(read, it))
                 .addErrback(self._no_answer, it, name)
                 for it in workers
             ]
@@ -180,7 +197,11 @@ class GroupReports:
 
 def _loads_from(content: Any) -> dict[str, ModelLoad]:  # Any: JSON
     """Return the loads in *content*, which `worker_reports.loads_to` has made."""
+
+    def seconds(wait: float | None) -> float:
+        return inf if wait is None else wait
+
     return {
-        name: ModelLoad(inf if wait is None else wait, added, tuple(versions))
+        name: ModelLoad(seconds(wait), seconds(added), tuple(versions))
         for name, (wait, added, versions) in content.items()
     }

@@ -17,14 +17,17 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from server.workers.channel import Channel, ChannelError, Handler
-from server.workers.restarts import Backoff
+from server.workers.restarts import RestartDelays
 
-#: A process whose reactor has not run for as many seconds is killed.  TensorFlow may block it for
+#: Seconds after which a process is killed if its reactor has not run.  TensorFlow may block it for
 #: some, while it loads a model.
 MAX_SILENCE_SECONDS = 60
 
-#: After `Slot.abort`, the processes have this long to end by themselves.
-ABORT_SECONDS = 5.0
+#: The same until the process is ready: to import TensorFlow from a slow disk may block it.
+MAX_START_SILENCE_SECONDS = 300
+
+#: Seconds from `Slot.abort` until the processes that have not ended are killed.
+MAX_ABORT_SECONDS = 5.0
 
 _log = Logger()
 
@@ -55,7 +58,7 @@ class Sockets(Protocol):
         """Listen on the sockets of *worker*; raises OSError."""
 
     def shut(self, worker: int) -> None:
-        """Let the other workers have all new connections."""
+        """Stop listening on the sockets of *worker*."""
 
 
 class Spawn(Protocol):
@@ -74,14 +77,26 @@ class Spawn(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One process, and what is known about it."""
+    """One process, and its state."""
 
     process: Process | None = None  #: None if it could not be started
     stage: Stage = Stage.STARTING
     ready_since: float | None = None  #: by the clock
     silence: int = 0  #: seconds without a beat
     is_well: bool = True  #: whether its last beat has reported no trouble
+    is_closed: bool = False  #: whether it accepts no more connections, because it stops
     ended: Deferred[None] = field(default_factory=Deferred)
+
+    @property
+    def state(self) -> str:
+        """What it does, in one word for users."""
+        return (Stage.LEAVING if self.is_closed else self.stage).value
+
+    @property
+    def max_silence(self) -> int:
+        """The seconds without a beat after which it is killed."""
+        is_starting = self.stage is Stage.STARTING
+        return MAX_START_SILENCE_SECONDS if is_starting else MAX_SILENCE_SECONDS
 
 
 class Slot:
@@ -96,11 +111,12 @@ class Slot:
         clock: IReactorTime,
         handlers: Mapping[str, Handler],
         on_ready: Callable[[], object],
-        must_restart: Callable[[str], bool],
+        must_restart: Callable[[str, int | None], bool],
     ) -> None:
         """
-        *on_ready* is called when a process has become ready; *must_restart*, with the reason in
-        words, when one has ended by itself: it returns whether to start another.
+        *on_ready* is called when a process has become ready; *must_restart* when one has ended by
+        itself, with the reason in words and its code as in `end_in_words`, which is None if it
+        could not be started: it returns whether to start another.
         """
         self.index = index
         self.runs: list[Run] = []
@@ -112,7 +128,7 @@ class Slot:
         self._handlers = handlers
         self._on_ready = on_ready
         self._must_restart = must_restart
-        self._backoff = Backoff()
+        self._delays = RestartDelays()
         self._restart: IDelayedCall | None = None
         self.restarts = 0  #: of processes that had ended by themselves
         self._replaced: Deferred[bool] | None = None
@@ -120,7 +136,7 @@ class Slot:
 
     @property
     def serving(self) -> Run | None:
-        """The process that serves."""
+        """The process that is to serve; it may be closed."""
         return next((it for it in self.runs if it.stage is Stage.READY), None)
 
     def start(self, *, accepts_at_once: bool = False) -> None:
@@ -141,17 +157,19 @@ class Slot:
                     "beat": beat,
                     "closed": lambda _: self._closed(run),
                 },
-                on_ended=lambda code: self._ended(run, end_in_words(code), well=code == 0),
+                on_ended=lambda code: self._ended(run, end_in_words(code), code),
             )
         except OSError as error:
-            self._ended(run, f"could not be started: {error.strerror}", well=True)
+            # Later, because twistd starts its services before the reactor, which may have to stop.
+            reason = f"could not be started: {error.strerror}"
+            self._clock.callLater(0, self._ended, run, reason, None)
 
     def _ready(self, run: Run) -> bool:
         """Called when the model of a process is loaded; return whether to accept connections."""
-        if self._stopping:
+        if self._stopping or run.stage is not Stage.STARTING:  # it may have ended meanwhile
             return False
         self._sockets.open(self.index)
-        run.ready_since = self._clock.seconds()
+        run.ready_since, run.silence = self._clock.seconds(), 0
         old, run.stage = self.serving, Stage.READY
         if old is not None:
             old.stage = Stage.LEAVING
@@ -161,6 +179,7 @@ class Slot:
 
     def _closed(self, run: Run) -> None:
         """Called when a process accepts no more connections: it stops."""
+        run.is_closed = True
         if run.stage is Stage.READY and not self._stopping:  # after a signal to this process alone
             self._sockets.shut(self.index)
 
@@ -170,31 +189,31 @@ class Slot:
         if waiting is not None:
             waiting.callback(replaced)
 
-    def _ended(self, run: Run, reason: str, *, well: bool) -> None:
+    def _ended(self, run: Run, reason: str, code: int | None) -> None:
         stage, run.stage = run.stage, Stage.ENDED
         self.runs.remove(run)
         if not self._stopping and stage is not Stage.LEAVING:
-            self._failed(run, reason)
-        elif not well and run.ready_since is not None:
+            self._failed(run, reason, code)
+        elif code != 0 and run.ready_since is not None:
             self.ended_well = self.ended_well and not self._stopping
             _log.error("worker {index} {reason}", index=self.index, reason=reason)
         run.ended.callback(None)
 
-    def _failed(self, run: Run, reason: str) -> None:
+    def _failed(self, run: Run, reason: str, code: int | None) -> None:
         """A process has ended by itself."""
         if self.serving is not None:  # the successor of this one has failed
             _log.error("the new worker {index} {reason}", index=self.index, reason=reason)
             self._settle(replaced=False)
             return
         self._sockets.shut(self.index)
-        if not self._must_restart(reason):
+        if not self._must_restart(reason, code):
             return
         now = self._clock.seconds()
         ready = 0.0 if run.ready_since is None else now - run.ready_since
         if any(it.stage is Stage.STARTING for it in self.runs):
             _log.error("worker {index} {reason}", index=self.index, reason=reason)
             return  # its successor follows
-        delay = self._backoff.delay(ready)
+        delay = self._delays.delay(ready)
         _log.error(
             "worker {index} {reason}; it is started again in {delay:g} s",
             index=self.index,
@@ -234,11 +253,11 @@ class Slot:
         """Called each second: kill processes that are silent for too long."""
         for run in self.runs:
             run.silence += 1
-            if run.silence == MAX_SILENCE_SECONDS and run.process is not None:
+            if run.silence == run.max_silence and run.process is not None:
                 _log.error(
                     "worker {index} has not run for {seconds} s: it is killed",
                     index=self.index,
-                    seconds=MAX_SILENCE_SECONDS,
+                    seconds=run.silence,
                 )
                 run.process.signal(signal.SIGKILL)
 
@@ -249,11 +268,11 @@ class Slot:
                 run.process.signal(number)
 
     def abort(self) -> None:
-        """Let all processes drop their requests; kill those that do not end soon."""
+        """Abort all processes; kill those that have not ended `MAX_ABORT_SECONDS` later."""
         for run in self.runs:
             if run.process is not None:
                 run.process.channel.call("abort").addErrback(lambda _: None)  # it is killed
-        self._clock.callLater(ABORT_SECONDS, self.signal, signal.SIGKILL)
+        self._clock.callLater(MAX_ABORT_SECONDS, self.signal, signal.SIGKILL)
 
     async def stop(self) -> None:
         """Send SIGTERM to all processes; return when they have ended."""

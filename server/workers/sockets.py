@@ -28,7 +28,7 @@ class Claimed:
 
     def __init__(self, plan: PlannedSocket, workers: int) -> None:
         """
-        Bind *plan* for as many *workers*.
+        Bind *plan* for *workers* processes.
 
         Raises OSError if another program listens there, even if it allows others on its port.
         """
@@ -55,7 +55,7 @@ class Claimed:
         first.bind(found[0][4])
         first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if not self.plan.port:
-            # The kernel takes back a port that it has chosen itself when its socket is shut.
+            # The socket for which the kernel has chosen the port loses it when it is shut.
             count += 1
         while len(self._sockets) < count:
             other = self._new_socket()
@@ -150,7 +150,7 @@ class ListeningSockets:
 
     def shut(self, worker: int) -> None:
         """
-        Let the other workers have all new connections.
+        Stop listening on the sockets of *worker*, so that the others get all new connections.
 
         Connections that wait in the queue of the sockets of *worker* are reset.
         """
@@ -158,7 +158,7 @@ class ListeningSockets:
             each.shut(worker)
 
     def close(self) -> None:
-        """Close the descriptors of this process: from here on, those of the workers count."""
+        """Close the descriptors of this process; the sockets stay open in the workers."""
         for each in self._claimed:
             each.close()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf, isfinite
 from typing import Any, TypeVar
 
-from server.discovery.worker_record import ModelLoad
+from server.discovery.worker_record import MAX_WAIT_SECONDS, ModelLoad
 from server.metrics.counts import HistogramCounts
 from server.metrics.declared import (
     MODEL_VERSIONS,
@@ -162,17 +162,19 @@ def combined_load(loads: Sequence[Mapping[str, ModelLoad]]) -> dict[str, ModelLo
     Return the load of workers that share a port, by model, as of one worker.
 
     The kernel spreads the connections evenly, so a request has to expect the mean of the waits, and
-    adds to one of them.  The versions are those that each worker with the model takes requests for;
-    none, which is not known, while the workers change from one version to the next.
+    adds to one of them.  A worker whose lanes all hang, so that its wait is infinite, is left out
+    of the mean; if all hang, the wait is `MAX_WAIT_SECONDS`.  The versions are those that each
+    worker with the model takes requests for; none while the workers change from one version to the
+    next.
     """
     return {name: _combined(each) for name, each in _by_key(loads).items()}
 
 
 def _combined(loads: Sequence[ModelLoad]) -> ModelLoad:
-    added = finite_mean([it.added_wait for it in loads])
+    added = finite_mean([it.added_wait for it in loads]) / len(loads)
     common = set.intersection(*(set(it.versions) for it in loads))
     return ModelLoad(
-        expected_wait=finite_mean([it.expected_wait for it in loads]),
-        added_wait=added / len(loads),
+        expected_wait=min(finite_mean([it.expected_wait for it in loads]), MAX_WAIT_SECONDS),
+        added_wait=min(added, MAX_WAIT_SECONDS),
         versions=tuple(it for it in loads[0].versions if it in common),
     )

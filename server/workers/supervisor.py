@@ -20,12 +20,13 @@ from server.discovery.announcer import Announcement, Announcer
 from server.http.listen_addresses import scheme_of
 from server.http.listening import address_in_words
 from server.process.announcing import Announcing, check_announced
+from server.process.exit_codes import FAILED
 from server.process.systemd import notify, notify_watchdog
 from server.settings.table import Settings
 from server.withdrawal import withdraw_in_time
 from server.workers.channel import Channel, Handler
 from server.workers.reports import GroupReports, Worker
-from server.workers.slot import Slot, Spawn, Stage
+from server.workers.slot import Run, Slot, Spawn, Stage
 from server.workers.socket_plan import plan_sockets
 from server.workers.sockets import ListeningSockets
 
@@ -104,13 +105,17 @@ class Supervisor(Service):
 
     def channels(self) -> list[Channel]:
         """Return the connections to the workers that are ready, in the order of their numbers."""
+        return [it.process.channel for it in self._ready_runs() if it.process is not None]
+
+    def _ready_runs(self) -> list[Run]:
+        """Return the processes that accept connections, in the order of their workers."""
         runs = [slot.serving for slot in self._slots]
-        return [it.process.channel for it in runs if it is not None and it.process is not None]
+        return [it for it in runs if it is not None and not it.is_closed]
 
     def workers(self) -> list[Worker]:
         """Return all processes that have not ended."""
         return [
-            Worker(slot.index, run.process.pid, run.stage.value, run.process.channel)
+            Worker(slot.index, run.process.pid, run.state, run.process.channel)
             for slot in self._slots
             for run in slot.runs
             if run.process is not None
@@ -146,8 +151,7 @@ class Supervisor(Service):
 
     def _is_ready(self) -> bool:
         """Return whether a worker takes requests and has reported that it is alive."""
-        runs = [slot.serving for slot in self._slots]
-        return any(it is not None and it.is_well for it in runs)
+        return any(it.is_well for it in self._ready_runs())
 
     def startService(self) -> None:
         """Start worker 0."""
@@ -169,22 +173,21 @@ class Supervisor(Service):
         notify(f"STATUS={ready} of {workers} workers are ready")
         _log.info("{ready} of {workers} workers are ready", ready=ready, workers=workers)
 
-    def _must_restart(self, index: int, reason: str) -> bool:
+    def _must_restart(self, index: int, reason: str, code: int | None) -> bool:
         if self._was_ready:
             return True
         self.start_has_failed = True
-        has_logged = reason == "has ended with exit code 1"
-        self._fail("" if has_logged else f"worker {index} {reason} before it was ready")
+        self._fail("" if code == FAILED else f"worker {index} {reason} before it was ready")
         return False
 
     def _each_second(self) -> None:
         for slot in self._slots:
             slot.count_second()
-        ready = [it for slot in self._slots for it in slot.runs if it.stage is Stage.READY]
-        notify_watchdog(all(it.is_well and it.silence <= MAX_BEAT_SECONDS for it in ready))
+        runs = [it for slot in self._slots for it in slot.runs if it.stage is not Stage.LEAVING]
+        notify_watchdog(bool(runs) and all(map(_is_alive, runs)))
 
     def reload(self) -> None:
-        """Let each worker read again what its files say; called after SIGHUP."""
+        """Send SIGHUP to each worker, which reads the repository of models again."""
         for slot in self._slots:
             if slot.serving is not None and slot.serving.process is not None:
                 slot.serving.process.signal(signal.SIGHUP)
@@ -230,6 +233,8 @@ class Supervisor(Service):
             self._withdrawing = ensureDeferred(
                 withdraw_in_time(stop, self._clock, is_aborted=lambda: self._aborted)
             )
+            if self._aborted:
+                self._withdrawing.cancel()
             with suppress(CancelledError):
                 await self._withdrawing
         if self._sockets is not None:
@@ -246,10 +251,15 @@ class Supervisor(Service):
             _log.info("all workers have ended")
 
     def abort(self) -> None:
-        """Let the workers drop the requests that are not answered yet; kill those that do not."""
+        """Abort all workers: they drop the requests that are not answered yet."""
         self._aborted = True
         _log.warn("stopped at once; requests were dropped")
         if self._withdrawing is not None:
             self._withdrawing.cancel()
         for slot in self._slots:
             slot.abort()
+
+
+def _is_alive(run: Run) -> bool:
+    """Return whether a process is alive, for systemd; one that starts counts as alive."""
+    return run.stage is Stage.STARTING or (run.is_well and run.silence <= MAX_BEAT_SECONDS)

@@ -11,11 +11,19 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReadDescriptor
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from server.process.descriptors import MIN_INTERVAL_SECONDS
+
 #: The most connections that are accepted before other work is done.
 _MAX_ACCEPTS = 100
+
+#: Seconds without an accept after the process had no descriptor or memory for a connection.
+RETRY_SECONDS = 1.0
+
+_log = Logger()
 
 
 @implementer(IListeningPort, IReadDescriptor)
@@ -28,6 +36,7 @@ class SharedUnixPort:
         self._factory = factory
         self._reactor = reactor
         self._name: str = listener.getsockname()
+        self._next_line = 0.0  #: of the log, by the reactor's clock
 
     def startListening(self) -> None:
         """Begin to accept connections."""
@@ -50,14 +59,37 @@ class SharedUnixPort:
         """Called when a connection waits: another process may be faster to accept it."""
         for _ in range(_MAX_ACCEPTS):
             try:
-                accepted, _peer = self._listener.accept()
-            except OSError:  # none waits any more, or there is no descriptor for it
+                self._accept()
+            except (BlockingIOError, ConnectionAbortedError):  # none waits any more
                 return
-            with accepted:
-                accepted.setblocking(False)
-                self._reactor.adoptStreamConnection(
-                    accepted.fileno(), socket.AF_UNIX, self._factory
-                )
+            except OSError as error:  # there is no descriptor or memory for it
+                self._pause(error)
+                return
+
+    def _accept(self) -> None:
+        accepted, _peer = self._listener.accept()
+        with accepted:
+            accepted.setblocking(False)
+            self._reactor.adoptStreamConnection(accepted.fileno(), socket.AF_UNIX, self._factory)
+
+    def _pause(self, error: OSError) -> None:
+        """Leave the connections in the queue for a while; otherwise the reactor would spin."""
+        self._reactor.removeReader(self)
+        self._reactor.callLater(RETRY_SECONDS, self._resume)
+        now = self._reactor.seconds()
+        if now < self._next_line:
+            return
+        self._next_line = now + MIN_INTERVAL_SECONDS
+        _log.warn(
+            "no connection is accepted from {path} for {seconds:g} s: {reason}",
+            path=self._name,
+            seconds=RETRY_SECONDS,
+            reason=error.strerror,
+        )
+
+    def _resume(self) -> None:
+        if self.fileno() >= 0:
+            self._reactor.addReader(self)
 
     def fileno(self) -> int:
         """Return the descriptor; -1 after `stopListening`."""

@@ -1,5 +1,5 @@
 """
-A worker process: its end with that of the supervisor, its ports, and its reports.
+A worker process: it ends with its supervisor, accepts from inherited sockets, and reports to it.
 
 Runs on the main thread, most of it when the reactor runs.
 """
@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 _ORPHANED = 1
 
 #: Seconds within which the supervisor opens the sockets of a worker that is ready.
-_OPEN_SECONDS = 60.0
+_MAX_OPEN_SECONDS = 60.0
 
 
 def bind_to_supervisor(role: WorkerRole) -> None:
@@ -90,12 +90,12 @@ class WorkerPorts(Ports):
 
     async def serve(self) -> None:
         """Report that the worker is ready, and accept connections."""
-        is_open = await self.channel.call("ready", timeout=_OPEN_SECONDS)
+        is_open = await self.channel.call("ready", timeout=_MAX_OPEN_SECONDS)
         if is_open and not self.role.accepts_at_once:
             self._accept()
 
     def closed(self) -> None:
-        """Let the other workers have all new connections, unless this one has a successor."""
+        """Report that all ports are closed: new connections are for the other workers."""
         self.channel.call("closed").addErrback(lambda _: None)  # the supervisor has ended
 
     def give_up(self) -> None:

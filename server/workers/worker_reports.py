@@ -1,5 +1,5 @@
 """
-A worker's end of the reports: tell the supervisor its own, and ask for those of all workers.
+A worker's end of the reports: send its own to the supervisor, and ask for those of all workers.
 
 Runs on the reactor thread of the worker.
 """
@@ -23,14 +23,14 @@ _log = Logger()
 
 
 class SupervisorSilent(RequestError):
-    """The supervisor has not answered, so that the other workers are not known."""
+    """The supervisor has not answered, so the values of the other workers are missing."""
 
     kind = ErrorKind.UNAVAILABLE
     retry_after = 0.0
 
 
 class WorkerGroup:
-    """The workers of a server, as the one with this *index* sees them."""
+    """All workers of a server, for the worker with this *index*: its calls of the supervisor."""
 
     def __init__(self, index: int, channel: Channel) -> None:
         """*channel* is the connection to the supervisor."""
@@ -87,7 +87,7 @@ def worker_handlers(
 
 
 def worker_status(models: Models) -> dict[str, object]:
-    """Return what `GET /status` shows of this worker; None for what is not known yet."""
+    """Return what `GET /status` shows of this worker; None for values that it does not have yet."""
     try:
         inference = models.any()
     except NotServed:
@@ -100,5 +100,5 @@ def worker_status(models: Models) -> dict[str, object]:
 
 
 def loads_to(loads: Mapping[str, ModelLoad]) -> dict[str, object]:
-    """Return *loads* for JSON, which turns an infinite wait into null."""
+    """Return *loads* for JSON, in which an infinite wait becomes null."""
     return {name: (it.expected_wait, it.added_wait, it.versions) for name, it in loads.items()}

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, UserError
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.interfaces import (
     IHostnameResolver,
@@ -63,6 +63,21 @@ class Transport(StringTransport):
     abortConnection = loseConnection
 
 
+class Connecting:
+    """A try to connect that has no outcome until it is stopped."""
+
+    def __init__(self, factory: ClientFactory) -> None:
+        self._factory = factory
+
+    def getDestination(self) -> IPv4Address:
+        """Return an address."""
+        return IPv4Address("TCP", "0.0.0.0", 0)  # noqa: S104 - not bound
+
+    def stopConnecting(self) -> None:
+        """End the try, which has failed."""
+        self._factory.clientConnectionFailed(cast("Any", self), Failure(UserError()))
+
+
 class Connection:
     """A connection that a client has opened, as its server sees it."""
 
@@ -84,12 +99,16 @@ class Connection:
         """Return what was received since the last call: each request as text."""
         text = self._transport.value().decode()
         self._transport.clear()
-        return re.findall(r"(?:PUT|DELETE) /.*?(?=(?:PUT|DELETE) /|$)", text, re.DOTALL)
+        return re.findall(r"(?:POST|PUT|DELETE) /.*?(?=(?:POST|PUT|DELETE) /|$)", text, re.DOTALL)
 
     def answer(self, status: int, body: str = "") -> None:
         """Answer the oldest request."""
         head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n"
         self._protocol.dataReceived(head.encode() + body.encode())
+
+    def answer_in_part(self) -> None:
+        """Send the head of an answer, without its body."""
+        self._protocol.dataReceived(b"HTTP/1.1 200 X\r\nContent-Length: 1\r\n\r\n")
 
     def lose(self) -> None:
         """Close it on the side of the server."""
@@ -98,13 +117,17 @@ class Connection:
 
 @implementer(IReactorPluggableNameResolver)
 class ClientReactor(MemoryReactorClock):
-    """A reactor that connects at once, unless the server is in `refusing`."""
+    """A reactor that connects at once, unless the server is in `refusing` or `silent`."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         self.nameResolver = AtOnce()
         self.connections: list[Connection] = []
         self.refusing: set[str] = set()  #: hosts
+        self.silent: set[str] = (
+            set()
+        )  #: hosts with which no connection is made, as if they were off
+        self.tried: list[str] = []  #: hosts, in the order of the tries
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
         """Keep the resolver that there is."""
@@ -113,8 +136,11 @@ class ClientReactor(MemoryReactorClock):
     def connectTCP(
         self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
     ) -> Any:
-        """Connect, or fail."""
-        if host in self.refusing:
+        """Connect, or fail, or do neither."""
+        self.tried.append(host)
+        if host in self.silent:
+            factory.startedConnecting(Connecting(factory))
+        elif host in self.refusing:
             factory.clientConnectionFailed(None, Failure(Refused("by the other")))
         else:
             self.connections.append(Connection(self, host, port, factory))

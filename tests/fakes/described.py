@@ -15,6 +15,7 @@ from server.api.native import NATIVE
 from server.api.permit import permit_any
 from server.api.route_table import route_table
 from server.heartbeat import Heartbeat
+from server.http.limits import BodyLimits
 from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.metrics.gpu import GPUs
@@ -54,6 +55,7 @@ class DescribedServer:
             lifecycle,
             lambda: bool(self.models.names),
         )
+        limits = BodyLimits(max_body=1 << 16, max_held=1 << 16)
         self.routes = route_table(
             self.models,
             FakeChanges(),  # type: ignore[arg-type]  # it has the methods that the routes call
@@ -63,10 +65,9 @@ class DescribedServer:
             scrapes=Scrapes(Readings, GPUs(self.clock, _no_thread), _no_thread),
             permit=permit,
             clock=self.clock,
-            max_body=1 << 16,
+            limits=limits,
         )
-        self.server = WireServer(more=self.routes, clock=self.clock)
-        self.server.limits.max_body = self.server.limits.max_held = 1 << 16
+        self.server = WireServer(more=self.routes, clock=self.clock, limits=limits)
         for name in names:
             self.load(name)
 

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from model.execution.decode_pool import DecodePool
 from model.images.input import ImageInput
 from model.signature import Arrays, Signature, TensorSpec
+from server.api.coded_routes import CodedRoutes
 from server.api.health import HealthAPI
 from server.api.inference_api import InferenceAPI
 from server.api.kserve.kserve_api import KServeAPI
@@ -17,6 +18,7 @@ from server.api.native import NATIVE
 from server.api.permit import permit_any
 from server.heartbeat import Heartbeat
 from server.http.error_statuses import HTTPError
+from server.http.limits import BodyLimits
 from server.http.messages import Route
 from server.inference import Inference
 from server.lifecycle import Lifecycle, State
@@ -202,7 +204,6 @@ class KServeServer:
             health,
             permit=permit,
             clock=self.clock,
-            max_body=MAX_BYTES,
             epoch=lambda: EPOCH + self.clock.seconds(),
         )
         native = Route(
@@ -213,8 +214,9 @@ class KServeServer:
             preflight=pets.preflight,
             write_error=pets.write_error,
         )
-        self.server = WireServer(more=(*api.routes(), native), clock=self.clock)
-        self.server.limits.max_body = self.server.limits.max_held = MAX_BYTES
+        limits = BodyLimits(max_body=MAX_BYTES, max_held=MAX_BYTES)
+        routes = CodedRoutes(pool, limits).coded(*api.routes(), native)
+        self.server = WireServer(more=routes, clock=self.clock, limits=limits)
         self.lifecycle.move(State.READY)
 
     def inference(self, name: str, version: str = "1") -> Inference:

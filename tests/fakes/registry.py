@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 
 from server.discovery.members import Members
 from server.discovery.worker_record import ModelLoad, WorkerRecord
+from server.http.connection_limits import ConnectionLimits
 from server.http.connections import Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
@@ -54,7 +55,7 @@ class FakeRegistry:
         limits = BodyLimits(max_body=1 << 18, max_held=1 << 20)
         connections = Connections(
             limits=limits,
-            client_timeout=8,
+            connection_limits=ConnectionLimits(8, 8, 8),
             clock=self.clock,
             draining=lambda: self.lifecycle.leaving,
         )

@@ -8,8 +8,10 @@ from twisted.internet.task import Clock
 
 from model.execution.decode_pool import DecodePool
 from model.signature import STRING, Arrays, Signature, TensorSpec, reason_to_run_alone
+from server.api.coded_routes import CodedRoutes
 from server.api.tfserving.api import TFServingAPI
 from server.http.error_statuses import HTTPError
+from server.http.limits import BodyLimits
 from server.inference import Inference
 from server.models import Models, Versions
 from server.repository.version_report import ModelReport, VersionReport
@@ -225,8 +227,9 @@ class TFServingServer:
             max_bytes=MAX_BYTES,
             seconds=clock.seconds,
         )
-        self.server = WireServer(more=api.routes())
-        self.server.limits.max_body = self.server.limits.max_held = MAX_BYTES
+        limits = BodyLimits(max_body=MAX_BYTES, max_held=MAX_BYTES)
+        routes = CodedRoutes(pool, limits).coded(*api.routes())
+        self.server = WireServer(more=routes, limits=limits)
 
     def send(self, pair: Pair) -> Client:
         """Send the request of *pair*; return its client once it is answered."""

@@ -1,6 +1,6 @@
 """A server of a few routes without sockets, for any front end; `fakes.http` has its clients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from server.http.connection_limits import ConnectionLimits
 from server.http.connections import Connections
 from server.http.cors import Cors
 from server.http.error_statuses import Refusal, refusal_for
@@ -71,17 +72,19 @@ class WireServer:
         later: bool = False,
         padding: int = 0,
         client_timeout: float = 8.0,
+        limits: Mapping[str, float] | None = None,
         endpoint: Endpoint | None = None,
         prefixes: bool = False,
         more: tuple[Route, ...] = (),
         order: int = 1,
         clock: Clock | None = None,
         cors: Cors | None = None,
+        limits: BodyLimits | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.clock.advance(64)
         self.lifecycle = Lifecycle()
-        self.limits = BodyLimits(max_body=100, max_held=1000)
+        self.limits = limits or BodyLimits(max_body=100, max_held=1000)
         self.others = 0  #: bytes that are held for none of its connections
         self.later = later
         self.heads: list[Head] = []  #: those that the preflights have received
@@ -101,9 +104,11 @@ class WireServer:
             routes += map(self._route, (*names, "PUT /models/list"))
             own = map(self._route, ("POST /own", "POST /own/*"))
             routes += (replace(route, write_error=own_error) for route in own)
+        times = ConnectionLimits(*[client_timeout] * 3)
         self.connections = Connections(
             limits=self.limits,
-            client_timeout=client_timeout,
+            connection_limits=replace(times, **limits or {}),
+            chance=lambda: 0.5,
             clock=self.clock,
             access_log=self.entries.append,
             draining=lambda: self.lifecycle.leaving,

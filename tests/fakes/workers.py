@@ -52,9 +52,9 @@ class FakeProcess:
         """Note the signal."""
         self._note(self.name, number.name)
 
-    def ready(self) -> None:
-        """The process reports that it is ready."""
-        self.call["ready"](None)
+    def ready(self) -> object:
+        """The process reports that it is ready; return the answer."""
+        return self.call["ready"](None)
 
     def beat(self, is_well: bool = True) -> None:
         """The process reports that it runs."""
@@ -105,6 +105,7 @@ class SupervisorHarness:
         self.events: list[str] = []
         #: The processes so far, by the number of the worker and that of the process: 0a, 0b.
         self.started: dict[str, FakeProcess] = {}
+        self.refusal: OSError | None = None  #: why no process can be started
         self.notified: list[str] = []
         self.failures: list[str] = []
         self.readiness: list[str] = []
@@ -140,6 +141,8 @@ class SupervisorHarness:
         handlers: Mapping[str, Handler],
         on_ended: Callable[[int], object],
     ) -> Process:
+        if self.refusal is not None:
+            raise self.refusal
         count = sum(name[0] == str(index) for name in self.started)
         name = f"{index}{'abcdefgh'[count]}"
         self.note(name, "start, accepts at once" if accepts_at_once else "start")

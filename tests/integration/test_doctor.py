@@ -244,7 +244,7 @@ def test_a_read_only_cache(mounting: Surroundings) -> None:
 def test_too_few_descriptors(quick: Surroundings) -> None:
     """The server starts, and serves few connections."""
     quick.before = ["ulimit -n 64"]
-    check_only(quick, "descriptors", "64: at most about 48", "^as root, ulimit -n 4096", "warning")
+    check_only(quick, "descriptors", "64: at most 32", "^as root, ulimit -n 4096", "warning")
 
 
 def test_a_small_address_space(quick: Surroundings) -> None:

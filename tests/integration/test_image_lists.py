@@ -8,7 +8,9 @@ from time import monotonic
 
 import orjson
 import pytest
+from twisted.internet.threads import deferToThread
 
+from server.settings.table import Settings
 from tests.integration.clients import (
     Answer,
     form,
@@ -20,6 +22,7 @@ from tests.integration.clients import (
 )
 from tests.integration.photos import KNOWN, jpeg, mixed
 from tests.integration.servers import Server, wait_for
+from tests.integration.watched import in_reactor, watched_server
 
 pytestmark = pytest.mark.full
 
@@ -57,8 +60,8 @@ def test_each_photo_has_its_own_answer(server: Server) -> None:
     assert sum(batch.rows for batch in answer.batches) >= min(len(photos), 16)
 
 
-def test_photos_share_batches_with_other_requests(server: Server) -> None:
-    """Both kinds of requests are answered right, with batches of more rows than one request."""
+def test_photos_are_answered_beside_other_requests(server: Server) -> None:
+    """Both kinds of requests have their own answers."""
     photos = mixed(48)
     (first, headers), (second, _) = (form(*[jpeg(name) for name in list(KNOWN)[:2]]) for _ in "ab")
     assert first == second
@@ -70,7 +73,25 @@ def test_photos_share_batches_with_other_requests(server: Server) -> None:
     for answer in several:
         best = [entry[0][0] for entry in entries(answer) if isinstance(entry, list)]
         assert all(it in KNOWN[name] for it, name in zip(best, list(KNOWN)[:2], strict=True))
-    assert max(batch.rows for answer in several for batch in answer.batches) > 2
+
+
+@in_reactor
+async def test_photos_share_a_batch_with_another_request(cache_home: Path) -> None:
+    """With a delay of 30 s, two photos wait for the one that fills the batch."""
+    first, second, third = list(KNOWN)[:3]
+    body, headers = form(jpeg(first), jpeg(second))
+    settings = Settings(port=0, max_batch_size=3, max_queue_delay=30.0)
+    async with watched_server(settings, cache_home) as watched:
+        waiting = deferToThread(post, watched.port, body, headers=headers)
+        single = await deferToThread(post, watched.port, jpeg(third))
+        several = await waiting
+        assert watched.runner.batches == [3]
+    assert single.best in KNOWN[third]
+    best = [entry[0][0] for entry in entries(several) if isinstance(entry, list)]
+    assert best[0] in KNOWN[first]
+    assert best[1] in KNOWN[second]
+    for answer in (several, single):
+        assert [(batch.rows, batch.reason) for batch in answer.batches] == [(3, "full")]
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the request is one with curl")

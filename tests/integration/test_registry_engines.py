@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from server.process.signals import DROPPED
 from tests.integration.engines.engine_process import EngineProcess
 from tests.integration.engines.etcd import Etcd
 from tests.integration.engines.zookeeper import ZooKeeper
@@ -58,3 +59,23 @@ def test_a_worker_is_handed_out_while_its_engine_is_away(
         server.signal()
         assert server.exit_code() == 0
         wait_for(lambda: registry.ask("GET", "/")[0] == 503, "the end of the worker", 10)
+
+
+def test_a_second_signal_ends_a_withdrawal_that_hangs(
+    engine: ZooKeeper | Etcd, tmp_path: Path
+) -> None:
+    """At once: the server does not drain after it."""
+    model = tmp_path / "model.npz"
+    MODEL.save(model)
+    options = (f"--model={model}", f"--announce={engine.url}?lease=30")
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with started(*options, cache_home=folder, folder=folder, command=NUMPY_SERVER) as server:
+        server.wait_for(lambda: " registered with " in server.log, "record", 30)
+        engine.stop_running()
+        server.signal()
+        server.wait_for(lambda: "a second signal" in server.log, "line", 30)
+        server.signal()
+        assert server.exit_code() == DROPPED
+        assert server.log.count("stopped at once") == 1
+        assert "draining" not in server.log

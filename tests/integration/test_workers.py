@@ -101,10 +101,8 @@ def test_a_killed_worker_fails_only_its_own_requests_and_is_started_again(tmp_pa
         assert other in pids
         assert killed not in pids
         assert len(pids) == 2
-        began = monotonic()
         os.kill(server.pid, signal.SIGKILL)
         wait_for(lambda: all(map(has_ended, pids)), "the end of the workers", 2)
-        assert monotonic() - began < 2
 
 
 def test_a_roll_with_a_broken_model_keeps_the_old_workers(tmp_path: Path) -> None:
@@ -122,15 +120,15 @@ def test_a_roll_with_a_broken_model_keeps_the_old_workers(tmp_path: Path) -> Non
         assert "the new worker 0 has ended with exit code 1" in server.log
 
 
-def test_a_strange_server_on_the_port_is_an_error(tmp_path: Path) -> None:
-    """Also if it lets others use its port; no worker is started, and no reason is given twice."""
+def test_another_server_on_the_port_is_an_error(tmp_path: Path) -> None:
+    """Also if it permits others on its port; no worker is started, and no reason is given twice."""
     write_model(tmp_path)
     port = free_port()
     command = [*NUMPY_SERVER, "--model=model.npz", "--workers=2", f"--port={port}"]
-    with socket.socket() as stranger:
-        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        stranger.bind(("127.0.0.1", port))
-        stranger.listen()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
         refused = run_program(command, cache_home=tmp_path, folder=tmp_path)
     assert refused.returncode == 1
     reason = f"cannot listen on tcp:{port}:interface=127.0.0.1: Address already in use"

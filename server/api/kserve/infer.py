@@ -7,10 +7,8 @@ module decides on the reactor thread where a body is read; server/api/kserve/fee
 
 import re
 from collections.abc import Mapping
-from functools import partial
 
 from model.signature import STRING, Feed, FeedError
-from server.api.content_encoding import coding_of, compressed, decoded
 from server.api.dialect import Dialect
 from server.api.json_text import read_json
 from server.api.kserve.answers import JSON_LENGTH, answer_of, check_wishes
@@ -28,19 +26,12 @@ _LENGTH = re.compile(r"[0-9]{1,15}")
 _RAW = Envelope(binary=True)
 
 
-def v2_dialect(max_body: int) -> Dialect:
-    """Return the dialect; *max_body* is the limit of a body in bytes, once it is decoded."""
-    return Dialect(partial(_read, max_body), v2_error)
-
-
-def _read(
-    max_body: int, model: ServedModel, request: HTTPRequest, options: RequestOptions
-) -> Call[HTTPResponse]:
-    coding, json_length = coding_of(request.headers), _json_length(request.headers)
-    inference = _Inference(model, request, options, coding, json_length, max_body)
+def _read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> Call[HTTPResponse]:
+    json_length = _json_length(request.headers)
+    inference = _Inference(model, request, options, json_length)
     # The numbers of tensors in binary are not read at all.
     read = len(request.body) if json_length is None or _reads_values(model) else json_length
-    at_once = not coding and not model.reads_images and read <= MAX_BYTES_READ_AT_ONCE
+    at_once = not model.reads_images and read <= MAX_BYTES_READ_AT_ONCE
     return Call(inference.prepare, inference.finish, options, at_once, inference.takes_long)
 
 
@@ -68,24 +59,18 @@ class _Inference:
         model: ServedModel,
         request: HTTPRequest,
         options: RequestOptions,
-        coding: str,
         json_length: int | None,
-        max_body: int,
     ) -> None:
         self._model = model
         self._body = request.body
         self._received = request.received
-        self._accepted = request.headers.get("accept-encoding", "")
         self._options = options
-        self._coding = coding
         self._json_length = json_length
-        self._max_body = max_body
         self._envelope = _RAW
 
     def prepare(self) -> Feed:
         """Return the feed; see `Call.prepare`."""
-        body = decoded(self._body, self._coding, self._max_body)
-        self._body = b""  # only the views of binary tensors need it from now on
+        body, self._body = self._body, b""  # only the views of binary tensors need it from now on
         if self._json_length == 0:
             feed = raw_feed(self._model, body)
         else:
@@ -95,19 +80,20 @@ class _Inference:
             json = body if length == len(body) else body[:length]
             self._envelope = read_envelope(read_json(json, tokens=True))
             self._envelope.apply(self._options, self._received)
-            if self._coding:
-                # What is queued keeps no decoded JSON in memory: `BodyLimits` counts what was sent.
-                body, length = body[length:], 0
             feed = feed_of(self._model, self._envelope, body, length)
         check_wishes(self._model, feed.signature, self._envelope)
         return feed
 
     def finish(self, outputs: Outputs) -> HTTPResponse:
         """Return the answer; see `Call.finish`."""
-        return compressed(answer_of(self._model, self._envelope, outputs), self._accepted)
+        return answer_of(self._model, self._envelope, outputs)
 
     def takes_long(self, outputs: Outputs) -> bool:
         """Whether `finish` takes long; see `Call.takes_long`."""
         if any(wish.classes for wish in self._envelope.outputs):
             return outputs.have_many_numbers()
         return outputs.are_large()
+
+
+#: The dialect of the v2 protocol.
+V2 = Dialect(_read, v2_error)

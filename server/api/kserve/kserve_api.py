@@ -18,7 +18,7 @@ from model.signature import FeedError
 from server.api.health import HealthAPI
 from server.api.inference_api import InferenceAPI
 from server.api.json_text import read_json
-from server.api.kserve.infer import v2_dialect
+from server.api.kserve.infer import V2
 from server.api.kserve.metadata import (
     is_settled,
     load_failures,
@@ -63,11 +63,10 @@ class KServeAPI:
         *,
         permit: Permit,
         clock: IReactorTime,
-        max_body: int,
         epoch: Callable[[], float] = time,
     ) -> None:
         """
-        *permit* decides about changes; *max_body* limits decoded bodies, in bytes.
+        *permit* decides about changes.
 
         *clock* is monotonic; *epoch* returns the time in seconds since 1970.
         """
@@ -77,7 +76,7 @@ class KServeAPI:
         self._permit = permit
         self._clock = clock
         self._epoch = epoch
-        self._inference = InferenceAPI(self._find, v2_dialect(max_body), seconds=clock.seconds)
+        self._inference = InferenceAPI(self._find, V2, seconds=clock.seconds)
 
     def routes(self) -> tuple[Route, ...]:
         """Return the routes."""

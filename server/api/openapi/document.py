@@ -17,7 +17,8 @@ from tensorferry import __version__
 
 _DESCRIPTION = (
     "Beside the paths with {model}, each model that serves has one path in each dialect, with its "
-    "tensors and examples. Every GET may be a HEAD. Every answer has X-Request-Id."
+    "tensors and examples. Every GET may be a HEAD, and every "
+    "path answers OPTIONS with its methods. Every answer has X-Request-Id."
 )
 
 

@@ -117,7 +117,7 @@ SCHEMAS: Json = {
 }
 
 #: The errors of a request of this protocol: 503 in the place of 429.
-_ANY = tuple(503 if status == 429 else status for status in ANY_REQUEST)
+_ANY = tuple(status for status in ANY_REQUEST if status != 429)
 _INFERENCE = tuple(status for status in INFERENCE if status != 429)
 _CHANGE = tuple(status for status in CHANGE if status != 429)
 
@@ -216,7 +216,7 @@ def _described(path: str, action: Action) -> Operation:
         return _state(path, f"{name}{end}", summary, content)
     if action in _REPORTS:
         name, summary, content = _REPORTS[action]
-        return report(path, f"{name}{end}", KSERVE_V2, summary, content, errors=(*_ANY, 404, 503))
+        return report(path, f"{name}{end}", KSERVE_V2, summary, content, errors=(*_ANY, 404))
     if action == "index":
         return _index(path)
     if action != "infer":

@@ -271,7 +271,7 @@ READYZ = _state(
     ),
 )
 #: The errors of a report of the first model.
-_OF_A_MODEL = (*ANY_REQUEST, 404, 503)
+_OF_A_MODEL = (*ANY_REQUEST, 404)
 STATUS = (
     report(
         "/status",

@@ -44,11 +44,12 @@ ERRORS = {
     408: "The request did not arrive in time.",
     409: "The change is not possible now; the message has the reason.",
     413: "The body or the image is too large.",
+    414: "The first line of the request is too long.",
     415: "The Content-Type or the Content-Encoding is not supported.",
     429: "The answer would be too late, or too many requests wait.",
-    431: "The head of the request is too large.",
+    431: "The header fields of the request are too large or too many.",
     500: "The model or the server failed on this request.",
-    503: "The server starts, stops or hangs; in KServe v2 also what is 429 elsewhere.",
+    503: "The server starts, stops, hangs or is full; in KServe v2 also what is 429 elsewhere.",
     504: "The request was accepted, and its deadline has passed.",
 }
 
@@ -56,11 +57,11 @@ ERRORS = {
 _RETRIED = (429, 503)
 
 #: The errors that every request may get.
-ANY_REQUEST = (400, 408, 413, 429, 431, 500)
+ANY_REQUEST = (400, 408, 413, 414, 429, 431, 500, 503)
 #: The errors of requests for inference.
-INFERENCE = (*ANY_REQUEST, 404, 415, 503, 504)
+INFERENCE = (*ANY_REQUEST, 404, 415, 504)
 #: The errors of changes.
-CHANGE = (*ANY_REQUEST, 401, 403, 404, 409, 503)
+CHANGE = (*ANY_REQUEST, 401, 403, 404, 409)
 
 NUMBER: Json = {"type": "number"}
 COUNT: Json = {"type": "integer", "minimum": 0}

@@ -121,7 +121,7 @@ def _described(path: str, action: str) -> Operation:
         summary, body, content = _POSTED[action]
         return predict_operation(path, name, summary, body={"schema": body}, content=content)
     summary, content = _SHOWN[action]
-    return report(path, name, TF_SERVING, summary, content, errors=(*ANY_REQUEST, 404, 503))
+    return report(path, name, TF_SERVING, summary, content, errors=(*ANY_REQUEST, 404))
 
 
 def _with_method(method: str) -> tuple[Operation, ...]:

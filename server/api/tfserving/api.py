@@ -17,7 +17,8 @@ from server.api.inference_api import InferenceAPI
 from server.api.openapi import native
 from server.api.openapi import tfserving as described
 from server.api.request_end import end_of
-from server.api.tfserving.dialect import body_of, dialect, is_small
+from server.api.tfserving.dialect import dialect, is_small
+from server.api.tfserving.documents import Body
 from server.api.tfserving.paths import (
     Target,
     allowed_methods,
@@ -69,7 +70,7 @@ class TFServingAPI:
         seconds: Callable[[], float],
     ) -> None:
         """
-        *max_bytes* limits a decoded body.
+        *max_bytes* limits a body, and its examples with their context.
 
         *seconds* is the time of the monotonic clock.  Bodies for unknown models are read in *pool*.
         """
@@ -176,7 +177,7 @@ class TFServingAPI:
 
         def read() -> object:
             action = inference_target(request).action
-            body = body_of(request, self._max_bytes)
+            body = Body(request.body, self._max_bytes)
             return body.read(action) if is_small(body) else self._pool.run(body.read, action)
 
         return maybeDeferred(read).addBoth(answer)

@@ -8,7 +8,6 @@ that reads no images, on the reactor thread.
 from functools import partial
 
 from model.signature import Feed, Signature
-from server.api.content_encoding import coding_of
 from server.api.dialect import Dialect
 from server.api.image_body import from_text, texts_in
 from server.api.json_tensors import check_carried
@@ -24,18 +23,13 @@ from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
 
 
-def body_of(request: HTTPRequest, max_bytes: int) -> Body:
-    """Return the body of *request*; raises a 415 for a Content-Encoding that is not known."""
-    return Body(request.body, coding_of(request.headers), max_bytes)
-
-
 def is_small(body: Body) -> bool:
     """Whether *body* is read sooner than a decode thread begins to."""
-    return not body.coding and len(body.data) <= MAX_BYTES_READ_AT_ONCE
+    return len(body.data) <= MAX_BYTES_READ_AT_ONCE
 
 
 def dialect(max_bytes: int) -> Dialect:
-    """Return the dialect; *max_bytes* limits a decoded body."""
+    """Return the dialect; *max_bytes* limits a body, and its examples with their context."""
     return Dialect(partial(_read, max_bytes), write_error)
 
 
@@ -43,7 +37,7 @@ def _read(
     max_bytes: int, model: ServedModel, request: HTTPRequest, options: RequestOptions
 ) -> Call[HTTPResponse]:
     action = inference_target(request).action
-    body = body_of(request, max_bytes)
+    body = Body(request.body, max_bytes)
     if action == "predict":
         predict = _Predict(model, body)
         at_once = is_small(body) and not model.reads_images

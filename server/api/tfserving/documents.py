@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from model.signature import FeedError
-from server.api.content_encoding import decoded
 from server.api.json_text import as_list, read_json
 from server.api.tfserving.errors import invalid
 from server.api.tfserving.examples import Example, example_in, with_context
@@ -34,17 +33,16 @@ class Body:
     """A body that is not read yet."""
 
     data: bytes
-    coding: str  #: its Content-Encoding, as `coding_of` returns it
-    max_bytes: int  #: of the decoded body
+    max_bytes: int  #: the limit of a body
 
     def read(self, action: str) -> Document:
         """
         Return what is in the body of a request for *action*.
 
         Raises a 400 for what is no JSON object, for a wrong ``signature_name``, and for wrong
-        examples, if *action* takes some; also the errors of `decoded` and `with_context`.
+        examples, if *action* takes some; also the errors of `with_context`.
         """
-        content = _object_in(decoded(self.data, self.coding, self.max_bytes))
+        content = _object_in(self.data)
         name = content.get("signature_name", "")
         if not isinstance(name, str):
             raise invalid(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import orjson
 from treq.client import HTTPClient
-from twisted.internet import defer, error
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -22,21 +22,13 @@ from twisted.web.client import (
 )
 from twisted.web.http_headers import Headers
 
+from server.discovery.cancelling import ended_when_cancelled
 from server.discovery.engine import CALL_TIMEOUT, EngineError
 from server.discovery.engine_url import EngineURL, join_host_port
 from server.discovery.engines.etcd_messages import UNAVAILABLE, Message, Refused, read
+from server.discovery.engines.http_requests import NO_ANSWER, body_of
 
 T = TypeVar("T")
-
-#: A server that cannot be reached, or does not answer in time.
-_NO_ANSWER = (
-    defer.TimeoutError,
-    error.ConnectError,
-    error.ConnectionClosed,
-    OSError,
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
 
 
 class Stream(Protocol):
@@ -128,7 +120,7 @@ class EtcdClient:
         opening = self._open(name, body, lambda line: on_message(read(line)))
         try:
             return await self._in_time(opening)
-        except _NO_ANSWER as failed:
+        except NO_ANSWER as failed:
             raise EngineError(_reason_of(failed)) from failed
 
     def close(self) -> Deferred[None]:
@@ -142,7 +134,7 @@ class EtcdClient:
         for _ in self._url.hosts:
             try:
                 return await self._in_time(self._exchange(name, body))
-            except (EngineError, *_NO_ANSWER) as failed:
+            except (EngineError, *NO_ANSWER) as failed:
                 if isinstance(failed, Refused) and failed.code != UNAVAILABLE:
                     raise
                 reason = _reason_of(failed)
@@ -150,7 +142,8 @@ class EtcdClient:
         raise EngineError(reason)
 
     def _in_time(self, call: Coroutine[Any, Any, T]) -> Deferred[T]:  # Any: what it awaits
-        return Deferred.fromCoroutine(call).addTimeout(self._timeout, self._reactor)
+        running = ended_when_cancelled(Deferred.fromCoroutine(call))
+        return running.addTimeout(self._timeout, self._reactor)
 
     async def _exchange(self, name: str, body: Message) -> Message:
         lines: list[bytes] = []
@@ -163,17 +156,14 @@ class EtcdClient:
         headers = Headers({"Content-Type": ["application/json"]})
         if self._token is not None:
             headers.setRawHeaders("Authorization", [self._token])
-        try:
-            response = await self._http.post(
-                f"http://{place}/v3/{name}",
-                data=orjson.dumps(body),
-                headers=headers,
-                allow_redirects=False,
-                unbuffered=True,
-                reactor=self._reactor,
-            )
-        except error.ConnectingCancelledError:
-            raise defer.CancelledError from None
+        response = await self._http.post(
+            f"http://{place}/v3/{name}",
+            data=body_of(orjson.dumps(body), self._reactor),
+            headers=headers,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,
+        )
         stream = Stream(on_line)
         response.deliverBody(stream)
         return stream

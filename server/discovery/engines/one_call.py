@@ -28,21 +28,26 @@ class OneCall:
         self._running: Deferred[None] | None = None
 
     def run(self, call: Coroutine[Any, Any, None]) -> Deferred[None]:  # Any: what it awaits
-        """Run *call*; its Deferred fails with `EngineError` when it fails, or is late or ended."""
+        """
+        Run *call*; its Deferred fails with `EngineError` when it fails, or is late or ended.
+
+        If the Deferred is cancelled, it fails with CancelledError.
+        """
         self.end()
         running = self._running = ensureDeferred(call)
-        return running.addTimeout(CALL_TIMEOUT, self._clock).addErrback(_as_engine_error)
+        running.addTimeout(CALL_TIMEOUT, self._clock)
+        return running.addErrback(self._as_engine_error, running)
 
     def end(self) -> None:
         """End the call that is still going, if there is one."""
         if self._running is not None:
-            self._running.cancel()
+            running, self._running = self._running, None
+            running.cancel()
 
-
-def _as_engine_error(failure: Failure) -> None:
-    """Raise the error of *failure* in the words of a registry."""
-    if failure.check(defer.TimeoutError):
-        raise EngineError(f"no answer within {CALL_TIMEOUT:g} s")
-    if failure.check(CancelledError):
-        raise EngineError("the call was given up")
-    failure.raiseException()
+    def _as_engine_error(self, failure: Failure, running: Deferred[None]) -> None:
+        """Raise the error of *running* in the words of a registry."""
+        if failure.check(defer.TimeoutError):
+            raise EngineError(f"no answer within {CALL_TIMEOUT:g} s")
+        if failure.check(CancelledError) and self._running is not running:
+            raise EngineError("the call was given up")
+        failure.raiseException()

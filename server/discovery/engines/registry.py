@@ -7,45 +7,28 @@ the reactor thread.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from io import BytesIO
 from typing import Any
 
 import orjson
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.error import ConnectionRefusedError as Refused
-from twisted.internet.task import Cooperator
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    Agent,
-    FileBodyProducer,
-    HTTPConnectionPool,
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 
+from server.discovery.cancelling import ended_when_cancelled
 from server.discovery.engine import CALL_TIMEOUT, EngineError
 from server.discovery.engine_url import EngineURL, join_host_port
+from server.discovery.engines.http_requests import NO_ANSWER, body_of, read_content
 from server.discovery.worker_record import WorkerRecord
 
 _log = Logger()
 
 #: The most characters of an answer that an error quotes.
 MAX_QUOTED_CHARACTERS = 200
-
-_NETWORK_ERRORS = (
-    ConnectError,
-    ConnectionClosed,
-    DeferredTimeout,
-    OSError,  # the lookup of a name
-    RequestTransmissionFailed,
-    ResponseFailed,
-)
 
 
 class RegistryRegistrar:
@@ -71,7 +54,7 @@ class RegistryRegistrar:
         """
         Write *record* to each process; the Deferred fires when the first has taken it.
 
-        A process that does not answer must not delay the renewals of the others: its call goes on
+        A process that does not answer must not delay the renewals of the others: its call continues
         until its timeout, and it gets no other one meanwhile.
         """
         self._id = record.id
@@ -136,33 +119,24 @@ class _Process:
     ) -> Deferred[None]:
         """Make the request; the Deferred fails with `EngineError` within `CALL_TIMEOUT`."""
         request = ensureDeferred(self._request(method, worker_id, headers, body))
-        self._calling = request
-        return request.addTimeout(CALL_TIMEOUT, self._reactor).addBoth(self._ended)
+        self._calling = call = ended_when_cancelled(request)
+        return call.addTimeout(CALL_TIMEOUT, self._reactor).addBoth(self._ended)
 
     async def _request(
         self, method: str, worker_id: str, headers: Mapping[str, str], body: bytes | None
     ) -> None:
-        try:
-            answer = await self._client.request(
-                method,
-                f"{self._workers}/{worker_id}",
-                headers=Headers({name: [value] for name, value in headers.items()}),
-                data=None if body is None else self._producer(body),
-                allow_redirects=False,
-                reactor=self._reactor,
-            )
-            content = await answer.content()
-        except (RequestTransmissionFailed, ResponseFailed) as error:
-            if any(it.check(CancelledError) for it in error.reasons):
-                raise CancelledError from error  # which `addTimeout` waits for
-            raise
+        answer = await self._client.request(
+            method,
+            f"{self._workers}/{worker_id}",
+            headers=Headers({name: [value] for name, value in headers.items()}),
+            data=None if body is None else body_of(body, self._reactor),
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,
+        )
+        content = await read_content(answer)
         if not 200 <= answer.code < 300:
             raise EngineError(f"{self._name} answers {answer.code}: {_quoted(content)}")
-
-    def _producer(self, body: bytes) -> FileBodyProducer:
-        # By default it would take its turns on the global reactor.
-        turns = Cooperator(scheduler=partial(self._reactor.callLater, 0.0))
-        return FileBodyProducer(BytesIO(body), turns)
 
     def _ended(self, result: Failure | None) -> None:
         """Note that the call has ended; raise its error in words."""
@@ -172,7 +146,7 @@ class _Process:
                 _log.info("the registry {name} takes the record again", name=self._name)
             self._is_away = False
             return
-        if result.check(*_NETWORK_ERRORS):
+        if result.check(*NO_ANSWER):
             result = Failure(EngineError(f"{self._name}: {_reason(result)}"))
         if not self._is_away and self._logs and not result.check(CancelledError):
             self._is_away = True

@@ -145,7 +145,7 @@ class ZooKeeperWatch:
             self.members.is_away(reason)
 
     async def _read_all(self, delay: float = 0.0) -> None:
-        """Read everything after *delay* seconds; the watches of a former connection are gone."""
+        """Read everything after *delay* seconds; the watches of a former connection have ended."""
         if delay:
             await deferLater(self._reactor, delay)
         self._watched.clear()

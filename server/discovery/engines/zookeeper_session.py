@@ -18,7 +18,7 @@ from kazoo.security import CREATOR_ALL_ACL
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from server.discovery.backoff import MAX_SECONDS
+from server.discovery.backoff import MAX_RETRY_SECONDS
 from server.discovery.engine import CALL_TIMEOUT
 from server.discovery.engine_url import EngineURL, join_host_port
 
@@ -33,7 +33,7 @@ AWAY: Mapping[str, str] = {
 
 
 def quiet_logger() -> logging.Logger:
-    """Return the logger of kazoo, without a line for each try of a server that is away."""
+    """Return the logger of kazoo, without a line for each try of a server that does not answer."""
     logger = logging.getLogger("tensorferry.zookeeper")
     logger.setLevel(logging.ERROR)
     return logger
@@ -165,7 +165,7 @@ def _client(url: EngineURL) -> KazooClient:
         default_acl=CREATOR_ALL_ACL if credentials else None,
         # A try in a third of the lease, so that a short interruption does not end the session.
         connection_retry=KazooRetry(
-            max_tries=-1, delay=0.1, max_jitter=0.4, max_delay=min(url.lease / 3, MAX_SECONDS)
+            max_tries=-1, delay=0.1, max_jitter=0.4, max_delay=min(url.lease / 3, MAX_RETRY_SECONDS)
         ),
         logger=quiet_logger(),
     )

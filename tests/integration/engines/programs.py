@@ -9,11 +9,12 @@ COMMANDS = {
     "etcd": "apt-get install etcd-server",
     "haproxy": "apt-get install haproxy",
     "java": "apt-get install zookeeper",
+    "nginx": "apt-get install nginx",
     "node": "apt-get install nodejs npm",
     "seaport": "npm ci --ignore-scripts --prefix tests/integration/engines/node",
 }
 
-#: Debian has haproxy in a folder that is not in the PATH of users.
+#: Debian has haproxy and nginx in a folder that is not in the PATH of users.
 SEARCHED = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
 
 
