@@ -14,9 +14,9 @@ transport has sent all that was written, and aborts a transport that sends nothi
 """
 
 from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor
+from twisted.internet.interfaces import IAddress
 
 from batcher.timer import DeadlineTimer
 from server.http.access import Access
@@ -26,7 +26,7 @@ from server.http.error_statuses import HTTPError
 from server.http.faults import log_faults
 from server.http.messages import HTTPResponse
 from server.http.receiver import Receiver
-from server.http.transport import write_progress
+from server.http.transport import can_half_close, write_progress
 
 if TYPE_CHECKING:
     from server.http.connections import Connections
@@ -267,7 +267,7 @@ class Connection:
         # A paused producer would delay every close, even that of one direction.
         transport.unregisterProducer()
         transport.write(last)
-        if IHalfCloseableDescriptor.providedBy(cast("object", transport)):
+        if can_half_close(transport):
             transport.loseWriteConnection()
 
     def abort(self) -> None:

@@ -8,6 +8,7 @@ buffer: the names that begin with an underscore are read here only for that.
 from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport
 
 
 def send_now(transport: object, data: bytes) -> bytes:
@@ -27,6 +28,14 @@ def _can_send_now(transport: FileDescriptor) -> bool:
     return bool(
         transport.connected and not transport.disconnecting and not waiting and not encrypts
     )
+
+
+def can_half_close(transport: object) -> bool:
+    """Return whether *transport* can close the direction in which it sends alone."""
+    # Twisted declares that TLS can, too, but that would close the TCP connection below it: the
+    # client gets no alert of TLS, and the next close fails.
+    is_secure = ISSLTransport.providedBy(transport)
+    return IHalfCloseableDescriptor.providedBy(transport) and not is_secure
 
 
 def write_progress(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
