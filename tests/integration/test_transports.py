@@ -18,6 +18,7 @@ from tests.certificates import certified
 from tests.fakes.numpy_backend import LinearModel
 from tests.integration.clients import request_bytes
 from tests.integration.servers import (
+    SERVE,
     START,
     Server,
     environment,
@@ -39,7 +40,7 @@ TLS_ADDRESS = "tcp:0:interface=127.0.0.1"
 AS_SYSTEMD = (
     "import os, sys\n"
     "os.dup2(int(sys.argv[1]), 3)\n"
-    "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))\n"
+    "os.environ.update(LISTEN_FDS='1', LISTEN_FDNAMES='http', LISTEN_PID=str(os.getpid()))\n"
     "os.execv(sys.argv[2], sys.argv[2:])\n"
 )
 
@@ -91,7 +92,7 @@ def connected(address: object, family: socket.AddressFamily = socket.AF_INET) ->
 
 
 def secure(raw: socket.socket, certificates: Path) -> ssl.SSLSocket:
-    """Return *raw* with TLS; its client trusts the certificate in the folder, and prefers HTTP/2."""
+    """Return *raw* with TLS; its client trusts that in the folder, and prefers HTTP/2."""
     context = ssl.create_default_context(cafile=str(certificates / "certificate.pem"))
     context.set_alpn_protocols(["h2", "http/1.1"])
     return context.wrap_socket(raw, server_hostname="localhost")
@@ -275,7 +276,7 @@ def test_what_a_server_with_a_certificate_accepts(
 
 
 def test_a_certificate_that_cannot_be_used_is_an_error_of_the_start(
-    model: str, certificates: Path, tmp_path: Path
+    certificates: Path, tmp_path: Path
 ) -> None:
     """In one line, with one process and with several."""
     other = tmp_path / "other"
@@ -292,7 +293,7 @@ def test_a_certificate_that_cannot_be_used_is_an_error_of_the_start(
     )
     for options, reason in cases:
         ended = run_program(
-            [*MOODY_SERVER, model, f"--port={free_port()}", *options],
+            [*SERVE, f"--port={free_port()}", *options],
             cache_home=tmp_path, folder=tmp_path,
         )  # fmt: skip
         assert ended.returncode != 0
