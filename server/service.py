@@ -6,11 +6,11 @@ twistd may fork in between.  Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IReadDescriptor
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,14 +30,13 @@ from server.discovery.worker_record import ModelLoad
 from server.golden import GOLDEN, prove, read_golden
 from server.heartbeat import Heartbeat
 from server.http.access import AccessLog
-from server.http.connections import Connections
-from server.http.cors import Cors
-from server.http.limits import BodyLimits
+from server.http.draining import HANDSHAKE_SECONDS, accept_queue, refuse_new
 from server.http.listening import Ports
 from server.http.request_log import RequestLog, log_access
 from server.http.router import Router
-from server.http.serving import connection_limits, site_for
+from server.http.serving import certificate_of, server_connections, site_for
 from server.http.site import HTTPSite
+from server.http.tls import ServerCertificate, secured
 from server.inference import Inference
 from server.lifecycle import Lifecycle, StartError, State
 from server.loads import model_loads
@@ -129,7 +128,9 @@ class InferenceService(Service):
         self.request_log = RequestLog(
             write_access if settings.access_log else None, settings.slow_request, self.clock
         )
-        self.connections = self._connections()
+        self.connections = server_connections(
+            settings, self.clock, self.request_log.access_log, lambda: self.lifecycle.leaving
+        )
         self.health = HealthAPI(self.heartbeat, self.lifecycle, lambda: bool(self.models.names))
         self.lag = EventLoopLag(self.clock)
         self.announcement = Announcement()
@@ -142,6 +143,7 @@ class InferenceService(Service):
         self._ports = Ports(reactor) if ports is None else ports
         #: Called when a stop begins, before the server is withdrawn.
         self.on_stop: list[Callable[[], object]] = []
+        self._certificate: ServerCertificate | None = None
         self._fail = fail
         self._on_loaded = on_loaded
         #: Whether the start has failed, so that the server stops.
@@ -179,21 +181,6 @@ class InferenceService(Service):
         if self.reconciler.repository.changes:
             golden = await self.pool.run(read_golden, version.path)
             await prove(inference, golden, self.dialect)
-
-    def _connections(self) -> Connections:
-        limits = BodyLimits(
-            # A body larger than the limit of all bodies together could never be held.
-            max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
-            max_held=self.settings.max_queue_bytes,
-        )
-        return Connections(
-            limits=limits,
-            connection_limits=connection_limits(self.settings),
-            clock=self.clock,
-            access_log=self.request_log.access_log,
-            draining=lambda: self.lifecycle.leaving,
-            cors=Cors(origins) if (origins := self.settings.cors_origins) else None,
-        )
 
     def _metrics(self) -> Scrapes:
         metrics = ServerMetrics(
@@ -244,7 +231,8 @@ class InferenceService(Service):
         sites = [(description, self.site) for description in self.settings.endpoints]
         if self.settings.admin_listen is not None:
             sites.append((self.settings.admin_listen, self._site(permit_any)))
-        self._ports.start(sites)
+        self._certificate = certificate_of(self.settings)
+        self._ports.start(secured(sites, self._certificate, self._reactor))
         try:
             self._announcer = self._announcing()
         except StartError:
@@ -345,9 +333,12 @@ class InferenceService(Service):
     async def _drain(self) -> None:
         if not self.start_has_failed and not self._ports.has_successor:
             await self._pause(drain_seconds(self.settings))
+            # Without the port for administrators, whose socket the workers share.
+            if refuse_new(zip(self.settings.endpoints, self.ports, strict=False)):
+                await self._pause(HANDSHAKE_SECONDS)
         for port in self.ports:
             if not self._ports.has_successor:
-                self._accept_backlog(port)
+                accept_queue(port, self.connections)
             await maybeDeferred(port.stopListening)
         self._ports.closed()
         if not self.start_has_failed:
@@ -364,9 +355,15 @@ class InferenceService(Service):
         await self.scrapes.stop()
 
     def reload(self) -> None:
-        """Read the repository again now, and load what has failed again; called after SIGHUP."""
+        """
+        Read the certificate and the repository again now, and load what has failed again.
+
+        Called after SIGHUP.
+        """
         if self.lifecycle.leaving:
             return
+        if self._certificate is not None:
+            self._certificate.reload()
         if not self.reconciler.repository.changes:
             _log.info("there is nothing to read again: the server has no repository of models")
             return
@@ -384,12 +381,3 @@ class InferenceService(Service):
 
     def _pause(self, seconds: float) -> Deferred[None]:
         return deferLater(self.clock, seconds, lambda: None)
-
-    def _accept_backlog(self, port: IListeningPort) -> None:
-        """Accept the connections in the kernel's backlog: closing the port would reset them."""
-        if not IReadDescriptor.providedBy(port):
-            return
-        accepted = -1
-        while accepted != self.connections.accepted:
-            accepted = self.connections.accepted
-            cast("IReadDescriptor", port).doRead()

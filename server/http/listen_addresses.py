@@ -95,6 +95,29 @@ def check_address(description: str) -> Address:
     return Address(kind, values)
 
 
+def kind_of(description: str) -> str:
+    """Return the kind of *description* without haproxy, such as `tcp`; checks nothing."""
+    kind, *parts = _split(description)
+    return kind_of(":".join(parts)) if kind == _HAPROXY and parts else kind
+
+
+def takes_certificate(description: str) -> bool:
+    """
+    Return whether connections to *description* use TLS if the server has a certificate.
+
+    That is, if they are of TCP, and the endpoint has no certificate of its own.
+    """
+    is_inet = re.search(r"[:=]INET6?(:|$)", description) is not None
+    kind = kind_of(description)
+    return kind in ("tcp", "tcp6") or (kind == "systemd" and is_inet)
+
+
+def scheme_of(description: str, *, has_certificate: bool) -> str:
+    """Return the scheme of a URL at *description*; the server may have a certificate."""
+    is_secure = kind_of(description) in ("ssl", "tls")
+    return "https" if is_secure or (has_certificate and takes_certificate(description)) else "http"
+
+
 def is_wrapped(description: str) -> bool:
     """Return whether *description* has haproxy before its kind."""
     return _split(description)[0] == _HAPROXY

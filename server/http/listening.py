@@ -12,9 +12,15 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from server.http.listen_addresses import check_address, listen_failure_reason, with_backlog
+from server.http.listen_addresses import (
+    check_address,
+    listen_failure_reason,
+    scheme_of,
+    with_backlog,
+)
 from server.lifecycle import StartError
 
 _log = Logger()
@@ -40,14 +46,19 @@ class Ports:
 
         If one cannot be bound, closes the others and raises `StartError`.
         """
+        lines: list[str] = []
         for description, site in sites:
             try:
-                self.open.append(listen(self._reactor, description, site))
+                port = listen(self._reactor, description, site)
             except StartError:
                 self.close()
                 raise
-        for port in self.open:
-            _log.info("listening on {address}", address=address_of(port))
+            self.open.append(port)
+            is_secure = isinstance(site, TLSMemoryBIOFactory)
+            scheme = scheme_of(description, has_certificate=is_secure)
+            lines.append(address_in_words(port.getHost(), scheme))
+        for line in lines:
+            _log.info("listening on {address}", address=line)
 
     def close(self) -> None:
         """Close all ports: the start has failed."""
@@ -83,10 +94,10 @@ def address_of(port: IListeningPort) -> str:
     return address_in_words(port.getHost())
 
 
-def address_in_words(host: IAddress) -> str:
-    """Return *host* in words: a URL if it is an address of TCP."""
+def address_in_words(host: IAddress, scheme: str = "http") -> str:
+    """Return *host* in words: a URL with *scheme* if it is an address of TCP."""
     if isinstance(host, IPv4Address):
-        return f"http://{host.host}:{host.port}"
+        return f"{scheme}://{host.host}:{host.port}"
     if isinstance(host, IPv6Address):
-        return f"http://[{host.host}]:{host.port}"
+        return f"{scheme}://[{host.host}]:{host.port}"
     return str(host)

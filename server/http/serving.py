@@ -6,15 +6,23 @@ here runs on the reactor thread.
 """
 
 import resource
+from collections.abc import Callable
 from math import inf
 
+from twisted.internet.interfaces import IReactorTime
+
+from server.http.access import AccessLog
 from server.http.connection_limits import ConnectionLimits, connections_for
 from server.http.connections import Connections
+from server.http.cors import Cors
 from server.http.klein_frontend import KleinFrontend
+from server.http.limits import BodyLimits
 from server.http.request_head import HeadLimits
 from server.http.router import Router
 from server.http.site import HTTPSite
+from server.http.tls import ServerCertificate
 from server.settings.http_settings import HTTPSettings
+from server.settings.table import Settings
 
 
 def connection_limits(settings: HTTPSettings) -> ConnectionLimits:
@@ -32,6 +40,35 @@ def connection_limits(settings: HTTPSettings) -> ConnectionLimits:
         max_requests=settings.max_connection_requests,
         max_age=settings.max_connection_age,
     )
+
+
+def server_connections(
+    settings: Settings,
+    clock: IReactorTime,
+    access_log: AccessLog | None,
+    draining: Callable[[], bool],
+) -> Connections:
+    """Return the connections of a server; see `Connections` for the rest of the arguments."""
+    limits = BodyLimits(
+        # A body larger than the limit of all bodies together could never be held.
+        max_body=min(settings.max_body_bytes, settings.max_queue_bytes),
+        max_held=settings.max_queue_bytes,
+    )
+    return Connections(
+        limits=limits,
+        connection_limits=connection_limits(settings),
+        clock=clock,
+        access_log=access_log,
+        draining=draining,
+        cors=Cors(settings.cors_origins) if settings.cors_origins else None,
+    )
+
+
+def certificate_of(settings: HTTPSettings) -> ServerCertificate | None:
+    """Read the certificate of *settings*, if there is one; raises `StartError`."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return ServerCertificate(settings.tls_cert, settings.tls_key)
 
 
 def site_for(settings: HTTPSettings, router: Router, connections: Connections) -> HTTPSite:

@@ -30,6 +30,14 @@ def _can_send_now(transport: FileDescriptor) -> bool:
     )
 
 
+def can_half_close(transport: object) -> bool:
+    """Return whether *transport* can close the direction in which it sends alone."""
+    # Twisted declares that TLS can, too, but that would close the TCP connection below it: the
+    # client gets no alert of TLS, and the next close fails.
+    is_secure = ISSLTransport.providedBy(transport)
+    return IHalfCloseableDescriptor.providedBy(transport) and not is_secure
+
+
 def write_progress(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
     """Return a value that changes whenever *transport* has passed bytes to the kernel."""
     return len(transport.dataBuffer), transport.offset

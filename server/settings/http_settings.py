@@ -8,11 +8,13 @@ Pure, as the table is.
 
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from server.settings import groups
 from server.settings.kinds import Choice, Number, OrWord, Size, WholeNumber
 from server.settings.option import setting
+from server.settings.place_kinds import ReadableFile
 
 FrontEnd: TypeAlias = Literal["express", "klein"]
 FRONT_ENDS: Choice[FrontEnd] = Choice(("express", "klein"))
@@ -26,6 +28,21 @@ class HTTPSettings:
     With several workers, each has these limits for itself.
     """
 
+    tls_cert: Path | None = setting(
+        ReadableFile(),
+        groups.LISTENING,
+        "The certificate for TLS in PEM, followed by those that lead to its root; the addresses of "
+        "TCP then speak TLS. It is read again after SIGHUP, and so is its key.",
+        unset="none, plain HTTP",
+        needs=("tls_key",),
+    )
+    tls_key: Path | None = setting(
+        ReadableFile(),
+        groups.LISTENING,
+        "The private key of the certificate, in PEM.",
+        unset="none",
+        needs=("tls_cert",),
+    )
     front_end: FrontEnd = setting(
         FRONT_ENDS,
         groups.HTTP,

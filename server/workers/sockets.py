@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.python.lockfile import FilesystemLock
 
 from server.http.listen_addresses import listen_failure_reason
+from server.http.syn_filter import take_new_connections
 from server.lifecycle import StartError
 from server.workers.socket_plan import PlannedSocket
 
@@ -90,6 +91,8 @@ class Claimed:
 
     def open(self, worker: int) -> None:
         """Listen on the socket of *worker*; raises OSError."""
+        # A worker that a signal has stopped alone has refused new connections at its socket.
+        take_new_connections(self.of(worker))
         self.of(worker).listen(self.plan.backlog)
 
     def shut(self, worker: int) -> None:

@@ -17,6 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from server.discovery.announcer import Announcement, Announcer
+from server.http.listen_addresses import scheme_of
 from server.http.listening import address_in_words
 from server.process.announcing import Announcing, check_announced
 from server.process.exit_codes import FAILED
@@ -125,8 +126,10 @@ class Supervisor(Service):
         check_announced(self.settings)
         plans = plan_sockets(self.settings.endpoints, self.settings.admin_listen)
         sockets = self._sockets = ListeningSockets(plans, self.settings.workers)
-        for address in sockets.addresses():
-            _log.info("listening on {address}", address=address_in_words(address))
+        has_certificate = self.settings.tls_cert is not None
+        for plan, address in zip(plans, sockets.addresses(), strict=True):
+            scheme = scheme_of(plan.description, has_certificate=has_certificate)
+            _log.info("listening on {address}", address=address_in_words(address, scheme))
         self._slots = [
             Slot(
                 index,
