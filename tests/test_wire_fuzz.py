@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from server.http.access import Access
-from server.http.connections import ABORT_SECONDS, LINGER_SECONDS
+from server.http.connection import ABORT_SECONDS, LINGER_SECONDS
 from tests.fakes.wire import FRONT_ENDS, WireServer
 from tests.wire_cases import POST, TIMEOUT
 from tests.wire_fuzz import fuzzed

@@ -41,11 +41,3 @@ def can_half_close(transport: object) -> bool:
 def write_progress(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
     """Return a value that changes whenever *transport* has passed bytes to the kernel."""
     return len(transport.dataBuffer), transport.offset
-
-
-def can_half_close(transport: object) -> bool:
-    """Whether *transport* can close the direction to the client alone: TCP can, TLS cannot."""
-    # Twisted's TLS has the methods of the TCP below it: its close would cut off what TLS still has.
-    return IHalfCloseableDescriptor.providedBy(transport) and not ISSLTransport.providedBy(
-        transport
-    )
