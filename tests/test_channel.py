@@ -6,9 +6,12 @@ import tracemalloc
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ISSLTransport
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import alsoProvides
 
+from server.http.connections import LINGER_SECONDS
 from server.http.exchange import Exchange
 from server.http.held_body import MIN_PART_BYTES, HeldBody
 from server.http.klein_bridge import BridgedRequest
@@ -243,6 +246,19 @@ def test_tls_on_a_plain_port_is_closed_with_a_line_in_the_log(log: Log) -> None:
     server.clock.advance(0)
     assert (client.received, client.is_open()) == (b"", False)
     assert log.lines() == ["192.0.2.7 tries to use TLS, but this address takes plain HTTP"]
+    assert server.is_clean()
+
+
+def test_a_refusal_over_tls_closes_no_direction_alone() -> None:
+    """Twisted's TLS has the methods of its TCP transport, which would close before TLS has sent."""
+    server = WireServer()
+    client = server.connect()
+    alsoProvides(client.transport, ISSLTransport)
+    client.send(b"nonsense\r\n")
+    assert client.statuses == [400]
+    assert not client.transport.half_closed
+    server.clock.advance(LINGER_SECONDS)
+    server.clock.advance(0)
     assert server.is_clean()
 
 
