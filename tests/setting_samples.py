@@ -124,6 +124,8 @@ SAMPLES = {
         ('"http://a"', "2181", '["zk://a"]'),
     ),
     "announce_host": Sample("gpu-1", '"gpu-1"', "gpu-1", ("a b", "http://a"), ("1", '["a"]')),
+    "tls_cert": Sample("cert.pem", '"cert.pem"', Path("cert.pem"), *_BAD_FILES),
+    "tls_key": Sample("key.pem", '"key.pem"', Path("key.pem"), *_BAD_FILES),
     "announce_token_file": Sample("token", '"token"', Path("token"), *_BAD_FILES),
     "admin_listen": Sample(
         "unix:/run/admin.sock",
@@ -145,7 +147,7 @@ SAMPLES = {
 def write_sample_files(folder: Path) -> None:
     """Write the files and the folder that the samples name."""
     folder.joinpath("served").mkdir(exist_ok=True)
-    for name in ("graph.pb", "labels.txt", "token"):
+    for name in ("graph.pb", "labels.txt", "token", "cert.pem", "key.pem"):
         folder.joinpath(name).write_bytes(b"x")
     folder.joinpath("models.config").write_text("model_config_list {}")
     folder.joinpath("wrong.config").write_text("model_config_list {")

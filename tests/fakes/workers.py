@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
@@ -66,14 +67,16 @@ class FakeSockets:
 
     def __init__(self, harness: "SupervisorHarness") -> None:
         self._note = harness.note
+        self._plans: list[PlannedSocket] = []
 
     def __call__(self, plans: Iterable[PlannedSocket], workers: int) -> "FakeSockets":
         """Take the place of the class."""
+        self._plans = list(plans)
         return self
 
     def addresses(self) -> list[IAddress]:
-        """Return none."""
-        return []
+        """Return an address for each plan."""
+        return [IPv4Address("TCP", "127.0.0.1", 8000) for _ in self._plans]
 
     def open(self, worker: int) -> None:
         """Note it."""
