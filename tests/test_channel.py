@@ -11,7 +11,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import alsoProvides
 
-from server.http.connections import LINGER_SECONDS
+from server.http.connection import LINGER_SECONDS
 from server.http.exchange import Exchange
 from server.http.held_body import MIN_PART_BYTES, HeldBody
 from server.http.klein_bridge import BridgedRequest
