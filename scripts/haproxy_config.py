@@ -1,7 +1,7 @@
 """
 `tensorferry haproxy-config`: write the configuration of an HAProxy before the workers.
 
-Imports only click until it runs.
+Imports only click and the table of settings.
 """
 
 import re
@@ -12,12 +12,10 @@ from typing import Any
 import click
 
 from scripts.haproxy_text import Balancer, configuration
+from server.registry.settings import DEFAULT_DNS_LISTEN, DEFAULT_ZONE, MAX_ZONE_BYTES
 
-#: The options that have them; those of the registry.
-DEFAULT_DNS, DEFAULT_ZONE = "127.0.0.1:12482", "tensorferry.internal"
-
-#: The most bytes of the names of a zone and of a model: both are in one name of the DNS.
-MAX_NAME_BYTES = 110
+#: The most bytes of the name of a model, which is in one name of the DNS with that of the zone.
+MAX_MODEL_BYTES = 110
 
 #: Of labels that have room for the "_" before that of a model.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,62}(?:\.[A-Za-z0-9_-]{1,62})*")
@@ -60,8 +58,12 @@ def _is_port(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,5}", text) is not None and 0 < int(text) < 65536
 
 
-def _is_name(text: str) -> bool:
-    return len(text) <= MAX_NAME_BYTES and _NAME.fullmatch(text) is not None
+def _is_zone(text: str) -> bool:
+    return len(text) <= MAX_ZONE_BYTES and _NAME.fullmatch(text) is not None
+
+
+def _is_model(text: str) -> bool:
+    return len(text) <= MAX_MODEL_BYTES and _NAME.fullmatch(text) is not None
 
 
 def _is_path(text: str) -> bool:
@@ -72,7 +74,7 @@ def _is_path(text: str) -> bool:
 @click.option(
     "--dns",
     multiple=True,
-    default=(DEFAULT_DNS,),
+    default=(str(DEFAULT_DNS_LISTEN),),
     metavar="ADDRESS:PORT",
     callback=_checked(_is_place, "an IP address and a port"),
     help="The --dns-listen of the registry; repeat it for several registries, and for the name "
@@ -82,13 +84,13 @@ def _is_path(text: str) -> bool:
     "--zone",
     default=DEFAULT_ZONE,
     metavar="NAME",
-    callback=_checked(_is_name, "a domain name"),
+    callback=_checked(_is_zone, "a domain name"),
     help="The --zone of the registry.",
 )
 @click.option(
     "--model",
     metavar="NAME",
-    callback=_checked(_is_name, "a name of letters, digits, '_', '-' and '.'"),
+    callback=_checked(_is_model, "a name of letters, digits, '_', '-' and '.'"),
     help="Use only the workers that serve this model.  [default: all workers]",
 )
 @click.option(

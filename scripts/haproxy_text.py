@@ -8,9 +8,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: The most slots whose workers fit into one datagram; for more, HAProxy asks over TCP.
-MAX_SLOTS_OVER_UDP = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Balancer:
@@ -33,10 +30,8 @@ class Balancer:
 
 def configuration(balancer: Balancer) -> str:
     """Return the text of the file."""
-    over_tcp = balancer.slots > MAX_SLOTS_OVER_UDP
-    prefix = "tcp@" if over_tcp else ""
     servers = "\n    ".join(
-        f"nameserver registry{number} {prefix}{address}"
+        f"nameserver registry{number} tcp@{address}"
         for number, address in enumerate(balancer.dns, 1)
     )
     socket = balancer.stats_socket
@@ -44,7 +39,6 @@ def configuration(balancer: Balancer) -> str:
     return _TEXT.format(
         service=balancer.service,
         nameservers=servers,
-        payload=65535 if over_tcp else 8192,
         stats=stats,
         timeout=balancer.timeout,
         bind=balancer.bind,
@@ -75,12 +69,13 @@ global
     log stderr format raw daemon notice{stats}
 
 resolvers registry
+    # Over TCP an answer has all workers; of a truncated one over UDP, HAProxy uses what fits.
     {nameservers}
-    accepted_payload_size {payload}
+    accepted_payload_size 65535
     resolve_retries 2
     timeout resolve 1s
     timeout retry 1s
-    # While the registry is away, or has just started and knows no worker yet, the workers stay, and
+    # While the registry is away, or has just started and has no worker yet, the workers stay, and
     # the health checks decide.  A worker that was removed frees its slot after "hold obsolete".
     hold timeout 1h
     hold refused 1h

@@ -79,7 +79,16 @@ BAD_RECORDS = {
     b'{"id": "a", "host": "h", "port": true}': (
         "port: expected a whole number from 1 to 65535, got True"
     ),
-    b'{"id": "a", "host": "h", "port": 1, "models": [1]}': "models: expected an object, got [1]",
+    b'{"id": "a", "host": "h", "port": 1, "models": [1]}': "models: expected an object, got a list",
+    b'{"id": {"a": 1}, "host": "h", "port": 1}': (
+        "id: expected up to 128 letters, digits, '.', '_' and '-', got an object"
+    ),
+    b'{"id": "a", "host": "h", "port": 1, "models": {"m": {"versions": "1"}}}': (
+        "versions of 'm': expected a list, got '1'"
+    ),
+    b'{"id": "a", "host": "h", "port": 1, "models": {"m": {"versions": [2]}}}': (
+        "versions of 'm': expected texts of up to 128 characters, got 2"
+    ),
     b'{"id": "a", "host": "h", "port": 1, "models": {"m": {"expected_wait_ms": -1}}}': (
         "expected_wait_ms of 'm': expected milliseconds of at least 0, got -1"
     ),
@@ -94,13 +103,64 @@ def test_what_is_no_record_is_refused_with_the_reason(text: bytes, reason: str) 
     assert str(error.value) == reason
 
 
+DEEP = b"[" * 1000 + b"]" * 1000
+LARGE_RECORDS = {
+    "deep models": (b'"models": %b' % DEEP, "models: expected an object, got a list"),
+    "a deep model": (
+        b'"models": {"m": %b}' % DEEP, "the model 'm': expected an object, got a list",
+    ),
+    "a deep version": (
+        b'"models": {"m": {"versions": [%b]}}' % DEEP,
+        "versions of 'm': expected texts of up to 128 characters, got a list",
+    ),
+    "a deep wait": (
+        b'"models": {"m": {"added_wait_ms": %b}}' % DEEP,
+        "added_wait_ms of 'm': expected milliseconds of at least 0, got a list",
+    ),
+    "a long version": (
+        b'"models": {"m": {"versions": ["%b"]}}' % (b"9" * 5000),
+        f"versions of 'm': expected texts of up to 128 characters, got '{'9' * 76}...",
+    ),
+    "many models": (
+        b'"models": {%b}' % b",".join(b'"%d": {}' % it for it in range(1001)),
+        "models: expected up to 1000, got 1001",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("member", "reason"), LARGE_RECORDS.values(), ids=LARGE_RECORDS)
+def test_a_record_that_is_deep_or_large_is_refused(member: bytes, reason: str) -> None:
+    """Also if no more can be said of the value than what it is."""
+    with pytest.raises(RecordError) as error:
+        from_json(b'{"id": "a", "host": "h", "port": 1, %b}' % member)
+    assert str(error.value) == reason
+
+
+HOSTS = {
+    **dict.fromkeys(["h", "a_b.example.", "10.0.0.1", "::1", "fd00::a", "1and1.example"], True),
+    **dict.fromkeys(["", "-a", "a..b", ".a", "a" * 254, ":", ":::::", "1", "127.1", "."], False),
+    **dict.fromkeys(["0.0.0.0", "::", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1"], False),  # noqa: S104 - not bound
+}
+
+
+@pytest.mark.parametrize(("host", "taken"), HOSTS.items(), ids=str)
+def test_a_host_is_a_name_or_the_address_of_one_machine(host: str, taken: bool) -> None:
+    """No client can connect to another one."""
+    text = WorkerRecord("a", host, 1).to_json()
+    if taken:
+        assert from_json(text).host == host
+    else:
+        with pytest.raises(RecordError, match="host: expected a host name or an address"):
+            from_json(text)
+
+
 def test_a_worker_serves_its_models() -> None:
     """One whose models are not known may serve any."""
     assert [WORKER.serves(it) for it in (None, "m", "n")] == [True, True, False]
     assert WorkerRecord("b", "h", 1).serves("n")
 
 
-def test_members_change_their_version_with_addresses_and_models_alone() -> None:
+def test_members_change_their_version_with_addresses_models_and_source() -> None:
     """A new wait is no new version; members stay while their source does not answer."""
     clock = Clock()
     members = Members("zk://a", clock.seconds)
@@ -114,8 +174,11 @@ def test_members_change_their_version_with_addresses_and_models_alone() -> None:
     assert members.version == version
     assert members.written == {"a-1": 3.0}
     members.is_away("no answer")
+    assert members.version > version
+    version = members.version
     clock.advance(2)
     members.is_away("still no answer")
+    assert members.version == version
     assert (members.away, members.away_since) == ("still no answer", 3.0)
     assert members.workers == {"a-1": busier}
     members.remove("a-1")

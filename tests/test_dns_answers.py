@@ -1,6 +1,6 @@
 """The zone of the workers, as messages: server/registry/dns_zone.py and dns_answers.py."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -13,6 +13,7 @@ from server.discovery.members import Members
 from server.discovery.worker_record import ModelLoad, WorkerRecord
 from server.registry.dns_answers import answer
 from server.registry.dns_zone import WorkerZone
+from server.registry.settings import MAX_ZONE_BYTES
 from tests.fakes.dns import ALL, ZONE, Workers, fleet, question
 
 LOADS = {"resnet.V2": ModelLoad()}
@@ -171,22 +172,48 @@ def test_a_message_that_is_no_question_gets_no_answer(data: bytes) -> None:
     assert answer(WorkerZone(Workers(WORKERS), ZONE), data, over_tcp=False) is None
 
 
-def test_any_bytes_are_an_answer_or_none() -> None:
-    """Random bytes, and questions with random changes, raise nothing."""
+#: The longest zone of the settings, and one that is longer than they allow.
+LONG_ZONES = ["a" * 55 + "." + "b" * (MAX_ZONE_BYTES - 56), ".".join(["a" * 49] * 4)]
+
+
+@pytest.mark.parametrize("zone_name", [ZONE, *LONG_ZONES], ids=len)
+@pytest.mark.parametrize("over_tcp", [False, True])
+@pytest.mark.parametrize("edns", [None, 1232])
+def test_any_bytes_are_an_answer_or_none(zone_name: str, over_tcp: bool, edns: int | None) -> None:
+    """Random bytes, and questions in any case with random changes, raise nothing."""
     random = Random(5)  # noqa: S311 - no secret
-    zone = WorkerZone(Workers(WORKERS), ZONE)
-    asked = question(ALL, edns=1232)
-    for _ in range(1000):
+    zone = WorkerZone(Workers(WORKERS), zone_name)
+    asked = question(f"_tensorferry._tcp.{zone_name}".upper(), edns=edns)
+    for _ in range(200):
         data = bytearray(asked if random.random() < 0.9 else random.randbytes(60))
         for _ in range(random.randrange(4)):
             data[random.randrange(len(data))] = random.randrange(256)
-        reply = answer(zone, bytes(data[: random.randrange(12, len(data) + 1)]), over_tcp=True)
+        reply = answer(zone, bytes(data[: random.randrange(12, len(data) + 1)]), over_tcp=over_tcp)
         assert reply is None or reply[:2] == data[:2]
+
+
+@pytest.mark.parametrize(("zone_name", "has_soa"), [(LONG_ZONES[0], True), (LONG_ZONES[1], False)])
+def test_the_longest_name_is_answered_over_udp_without_options(
+    zone_name: str, has_soa: bool
+) -> None:
+    """In other letters than those of the zone; the SOA record is left out if it has no room."""
+    below = ".".join(["X" * (61 - it) for it in range(4)])[: 252 - len(zone_name)]
+    data = question(f"{below}.{zone_name.upper()}", dns.A)
+    encoded = answer(WorkerZone(Workers(WORKERS), zone_name), data, over_tcp=False)
+    assert encoded is not None
+    message = dns.Message()
+    message.fromStr(encoded)
+    assert len(encoded) <= 512
+    assert (message.rCode, len(message.authority), message.trunc) == (
+        dns.ENAME,
+        int(has_soa),
+        int(not has_soa),
+    )
 
 
 @pytest.mark.parametrize(
     ("edns", "limit", "least"),
-    [(None, 512, 7), (100, 512, 7), (1232, 1232, 20), (65535, 8192, 148)],
+    [(None, 512, 7), (100, 512, 7), (1232, 1232, 20), (65535, 1232, 20)],
 )
 def test_an_answer_over_udp_has_as_many_workers_as_fit(
     edns: int | None, limit: int, least: int
@@ -213,22 +240,75 @@ def test_an_answer_over_tcp_has_a_thousand_workers() -> None:
     assert (message.trunc, len({str(it.payload) for it in message.answers})) == (0, 1000)
 
 
+def test_the_workers_are_looked_at_once_for_all_questions() -> None:
+    """Until they change."""
+    reads = 0
+
+    class Counting(list[WorkerRecord]):
+        def __iter__(self) -> Iterator[WorkerRecord]:
+            nonlocal reads
+            reads += 1
+            return super().__iter__()
+
+    workers = Workers(Counting(WORKERS))
+    zone = WorkerZone(workers, ZONE)
+    asked = [(ALL, dns.SRV), (MODEL, dns.SRV), (f"_other.{ALL}", dns.SRV), ("ip-a.tf.test", dns.A)]
+    for name, kind in asked:
+        assert answer(zone, question(name, kind), over_tcp=False)
+    first = reads
+    for name, kind in asked * 10:
+        assert answer(zone, question(name, kind), over_tcp=False)
+    assert reads == first
+    workers.listed = [*WORKERS, WorkerRecord("g", "192.0.2.8", 1)]
+    message = dns.Message()
+    message.fromStr(answer(zone, question("ip-192-0-2-8-1.tf.test", dns.A), over_tcp=False) or b"")
+    assert len(message.answers) == 1
+
+
 def test_the_order_of_the_workers_changes() -> None:
     """Clients that use the first record are spread."""
     firsts = {texts(answered(question(ALL), fleet(4)).answers[:1])[0] for _ in range(100)}
     assert len(firsts) == 4
 
 
-def test_without_workers_a_source_that_is_away_makes_the_answer_a_failure() -> None:
-    """A client then keeps the workers that it had; later the answer is that there are none."""
+AWAY = {
+    (ALL, dns.SRV): dns.OK,
+    (MODEL, dns.SRV): dns.OK,
+    (f"_other.{ALL}", dns.SRV): dns.ESERVER,
+    ("ip-192-0-2-7-8002.tf.test", dns.A): dns.ESERVER,
+    ("ip-192-0-2-7-8000.tf.test", dns.AAAA): dns.OK,
+    (ALL, dns.A): dns.OK,
+    ("_tcp.tf.test", dns.SRV): dns.OK,
+    ("ns.tf.test", dns.AAAA): dns.OK,
+    ("_http._tcp.tf.test", dns.SRV): dns.ENAME,
+}
+
+
+@pytest.mark.parametrize(("asked", "code"), AWAY.items(), ids=str)
+@pytest.mark.parametrize("reason", ["not read yet", "no answer"])
+def test_without_its_worker_a_source_that_is_away_makes_the_answer_a_failure(
+    asked: tuple[str, int], code: int, reason: str
+) -> None:
+    """A client then keeps the workers that it had."""
+    source = Members("a source", Clock().seconds)
+    source.is_away(reason)
+    zone = WorkerZone(Workers([WORKERS[0]], [source]), ZONE)
+    message = dns.Message()
+    message.fromStr(answer(zone, question(*asked), over_tcp=False) or b"")
+    assert message.rCode == code
+    assert bool(message.answers) == (asked in [(ALL, dns.SRV), (MODEL, dns.SRV)])
+
+
+def test_without_workers_the_answer_is_a_failure_until_all_sources_are_read() -> None:
+    """Then the answer is that there are none."""
     source = Members("a source", Clock().seconds)
     zone = WorkerZone(Workers((), [source]), ZONE)
     codes = []
-    for reason in ("not read yet", ""):
-        source.is_away(reason)
+    for _ in range(2):
         message = dns.Message()
         message.fromStr(answer(zone, question(ALL), over_tcp=False) or b"")
         codes.append(message.rCode)
+        source.is_current()
     assert codes == [dns.ESERVER, dns.OK]
 
 

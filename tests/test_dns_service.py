@@ -63,9 +63,10 @@ def connected(streams: Streams) -> tuple[Stream, Connection]:
     return stream, transport
 
 
-def receive(stream: Stream, data: bytes) -> None:
-    """Let *data* arrive."""
+def receive(stream: Stream, data: bytes, clock: Clock) -> None:
+    """Let *data* arrive, and some turns of the reactor pass."""
     stream.dataReceived(data)
+    clock.advance(0)
 
 
 def framed(data: bytes) -> bytes:
@@ -73,33 +74,59 @@ def framed(data: bytes) -> bytes:
     return len(data).to_bytes(2, "big") + data
 
 
-def test_a_connection_takes_several_questions(streams: Streams) -> None:
+def test_a_connection_takes_several_questions(streams: Streams, clock: Clock) -> None:
     """Also if they arrive in pieces."""
     stream, transport = connected(streams)
     for byte in framed(question("tf.test", dns.SOA)) * 2:
-        receive(stream, bytes([byte]))
+        receive(stream, bytes([byte]), clock)
     half = len(transport.written) // 2
     first, second = transport.written[:half], transport.written[half:]
     assert first == second
     assert int.from_bytes(first[:2], "big") == len(first) - 2 > 12
 
 
-def test_questions_wait_while_the_client_does_not_read(streams: Streams) -> None:
+def test_questions_wait_while_the_client_does_not_read(streams: Streams, clock: Clock) -> None:
     """Two answers of 43 kB are in memory, not a hundred."""
     stream, transport = connected(streams)
-    receive(stream, framed(question(ALL)) * 100)
+    receive(stream, framed(question(ALL)) * 100, clock)
     assert 65536 < len(transport.written) < 2 * 65536
     assert transport.producerState == "paused"
+    transport.clear()
+    stream.resumeProducing()
+    clock.advance(0)
+    assert 65536 < len(transport.written) < 2 * 65536
+
+
+def test_one_question_is_answered_in_a_turn_of_the_reactor(streams: Streams, clock: Clock) -> None:
+    """Of all connections; those that are closed before their turn get no answer."""
+    (first, one), (second, other), (third, closed) = (connected(streams) for _ in range(3))
+    answers: list[int] = []
+
+    def look() -> None:
+        written = [one.written, other.written, closed.written]
+        answers.append(sum(it.count(b"hostmaster") for it in written))
+        if len(answers) < 7:
+            clock.callLater(0, look)
+
+    clock.callLater(0, look)
+    for stream in (first, second, third):
+        stream.dataReceived(framed(question("tf.test", dns.SOA)) * 3)
+    third.connectionLost()
+    clock.advance(0)
+    assert answers == [0, 1, 2, 2, 3, 4, 5]
+    assert [it.written.count(b"hostmaster") for it in (one, other, closed)] == [3, 3, 0]
 
 
 UNREADABLE = {"a message too large": b"\xff\xff", "a message that is no question": framed(b"x")}
 
 
 @pytest.mark.parametrize("data", UNREADABLE.values(), ids=UNREADABLE)
-def test_a_connection_that_sends_no_question_is_closed(streams: Streams, data: bytes) -> None:
+def test_a_connection_that_sends_no_question_is_closed(
+    streams: Streams, data: bytes, clock: Clock
+) -> None:
     """At once."""
     stream, transport = connected(streams)
-    receive(stream, data)
+    receive(stream, data, clock)
     assert transport.aborted
 
 
@@ -107,7 +134,7 @@ def test_an_idle_connection_is_closed(streams: Streams, clock: Clock) -> None:
     """Some seconds after the last question."""
     stream, transport = connected(streams)
     clock.advance(MAX_IDLE_SECONDS - 1)
-    receive(stream, framed(question("tf.test", dns.SOA)))
+    receive(stream, framed(question("tf.test", dns.SOA)), clock)
     clock.advance(MAX_IDLE_SECONDS - 1)
     assert not transport.aborted
     clock.advance(1)

@@ -5,7 +5,7 @@ from twisted.internet.defer import CancelledError, ensureDeferred
 
 from server.discovery.engine import CALL_TIMEOUT, EngineError
 from server.discovery.engine_url import parse_engine_url
-from server.discovery.engines.etcd_client import EtcdClient
+from server.discovery.engines.etcd_client import EtcdClient, Stream
 from tests.fakes.client_reactor import ClientReactor
 from tests.fakes.threads import kinds, outcomes
 
@@ -56,3 +56,27 @@ def test_a_cancelled_call_ends_without_a_call_to_the_next_server(is_off: bool) -
     assert called.reactor.tried == ["a"]
     assert not any(it.is_open for it in called.reactor.connections)
     assert called.reactor.getDelayedCalls() == []
+
+
+#: The parts of a body, and the lines before a line of more than 8 bytes.
+BODIES: dict[str, tuple[list[bytes], list[bytes], bool]] = {
+    "parts of a line": ([b"a", b"b", b"c\nd", b"\n"], [b"abc", b"d"], False),
+    "empty lines": ([b"\n\na\n\n"], [b"a"], False),
+    "the longest": ([b"1234", b"5678\n"], [b"12345678"], False),
+    "too long in parts": ([b"a\n1234", b"56789", b"\nb\n"], [b"a"], True),
+    "too long at once": ([b"a\n123456789\nb\n"], [b"a"], True),
+}
+
+
+@pytest.mark.parametrize(("parts", "expected", "fails"), BODIES.values(), ids=BODIES)
+def test_a_stream_has_lines_of_limited_length(
+    parts: list[bytes], expected: list[bytes], fails: bool
+) -> None:
+    """A longer one ends it."""
+    lines: list[bytes] = []
+    stream = Stream(lines.append, max_line=8)
+    ended = outcomes(stream.ended)
+    for part in parts:
+        stream.dataReceived(part)
+    assert lines == expected
+    assert list(map(str, ended)) == (["etcd: a line has more than 8 bytes"] if fails else [])

@@ -14,20 +14,18 @@ def printed(*options: str) -> tuple[int, str]:
 
 LINES = {
     (): [
-        "nameserver registry1 127.0.0.1:12482",
-        "accepted_payload_size 8192",
+        "nameserver registry1 tcp@127.0.0.1:12482",
+        "accepted_payload_size 65535",
         "bind :8080",
         "timeout server 300s",
         "server-template worker 1-32 _tensorferry._tcp.tensorferry.internal",
         "retry-on conn-failure",
     ],
     ("--dns=192.0.2.1:53", "--dns=[2001:db8::1]:53"): [
-        "nameserver registry1 192.0.2.1:53",
-        "nameserver registry2 [2001:db8::1]:53",
+        "nameserver registry1 tcp@192.0.2.1:53",
+        "nameserver registry2 tcp@[2001:db8::1]:53",
     ],
     ("--workers-max=65",): [
-        "nameserver registry1 tcp@127.0.0.1:12482",
-        "accepted_payload_size 65535",
         "server-template worker 1-65 _tensorferry._tcp.tensorferry.internal",
     ],
     ("--model=ResNet.v2", "--zone=tf.test"): [

@@ -34,6 +34,7 @@ from server.api.native import NATIVE, encode_labels, label_count
 from server.api.preflight import Admitted
 from server.api.request_options import priority_of, read_request_options, timeout_of
 from server.call import RequestOptions, Timing
+from server.http.connection_limits import TooMany
 from server.http.error_statuses import NATIVE_STATUSES, HTTPError, Refusal, refusal_for
 from server.http.limits import BodyTooLarge, TooManyBytesHeld
 from server.http.messages import Head, HTTPResponse
@@ -114,6 +115,7 @@ FORESEEN: list[tuple[Exception, int, dict[str, str]]] = [
     (BodyTooLarge("101 bytes"), 413, {}),
     (TooManyBytesHeld("200 bytes"), 429, BUSY),
     (TooManyStringBytes(100, 50, 128), 429, BUSY),
+    (TooMany("8 requests"), 503, BUSY),
     (HTTPError(415, "one\ntwo", {"Allow": "POST"}), 415, {"Allow": "POST"}),
     (HTTPError(502, "oh"), 502, {}),
     (HTTPError(503, "loading"), 503, {}),

@@ -169,7 +169,7 @@ def test_a_registration_needs_a_permit(
     path: str,
     tmp_path: Path,
 ) -> None:
-    """A withdrawal as well; which worker is next is told to every client."""
+    """A withdrawal as well; every client may ask for the next worker."""
     file = tmp_path / "token"
     file.write_text("secret\n")
     registry = FakeRegistry(file if token else None, *trusted)

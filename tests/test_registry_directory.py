@@ -133,6 +133,20 @@ def test_without_a_worker_a_request_is_refused(model: str | None) -> None:
         registry.directory.choose(model)
 
 
+def test_a_model_that_a_source_which_is_away_may_have_is_refused_for_a_while() -> None:
+    """When all sources are up to date, it is not found."""
+    registry = Registry(worker(0, cats=0.0))
+    source = registry.source("zk://a")
+    for reason in ("not read yet", "no answer"):
+        source.is_away(reason)
+        with pytest.raises(NoWorker, match="no known worker has the model 'flowers'; away: zk://a"):
+            registry.directory.choose("flowers")
+        assert registry.directory.choose("cats").id == "w-0"
+    source.is_current()
+    with pytest.raises(NoSuchModel):
+        registry.directory.choose("flowers")
+
+
 def test_a_worker_of_two_sources_counts_once() -> None:
     """By its id or its address; the record with loads is preferred, then the later one."""
     registry = Registry(worker(0, m=1.0), worker(1, m=1.0))
@@ -159,8 +173,28 @@ def test_the_workers_of_a_source_that_is_away_stay() -> None:
     assert registry.directory.choose("m").id == "w-0"
 
 
+@pytest.mark.parametrize("name", ["zk://a", "leases"], ids=["added later", "added first"])
+def test_the_record_of_a_source_that_is_up_to_date_is_preferred(name: str) -> None:
+    """While another source is away, its record of the same worker does not change."""
+    registry = Registry()
+    sources = {"leases": registry.members, "zk://a": registry.source("zk://a")}
+    lost = sources.pop(name)
+    (live,) = sources.values()
+    live.put(worker(0, m=0.1))
+    registry.clock.advance(1)
+    lost.put(worker(0, m=0.2))
+    assert registry.directory.workers() == [worker(0, m=0.2)]
+    lost.is_away("no answer")
+    live.put(worker(0, m=9.0))
+    assert registry.directory.workers() == [worker(0, m=9.0)]
+    lost.is_current()
+    registry.clock.advance(1)
+    lost.put(worker(0, m=0.3))
+    assert registry.directory.workers() == [worker(0, m=0.3)]
+
+
 def test_a_choice_looks_at_two_workers_of_a_thousand() -> None:
-    """A thousand choices read a few records each, and the workers are merged once."""
+    """Also for a model that only workers with unknown models may have; they are merged once."""
     reads = 0
 
     class Counting(Members):
@@ -174,22 +208,29 @@ def test_a_choice_looks_at_two_workers_of_a_thousand() -> None:
     members = Counting("leases", registry.clock.seconds)
     registry.directory.add(members)
     for number in range(1000):
-        members.put(worker(number, m=0.0))
+        members.put(
+            worker(number, m=0.0) if number % 2 else WorkerRecord(f"u-{number}", "h", number + 1)
+        )
     registry.directory.choose("m")
+    registry.directory.choose("made up")
     reads = 0
-    for _ in range(1000):
+    for number in range(1000):
         registry.directory.choose("m")
-    assert reads < 10_000
+        registry.directory.choose(f"made up {number}")
+    assert reads < 20_000
 
 
 def test_many_workers_are_not_merged_again_at_each_change() -> None:
     """A new one is chosen a moment later; one that is removed is not chosen any more."""
     registry = Registry(*(worker(number, m=1.0) for number in range(MANY_WORKERS)))
     assert registry.directory.choose("m")
+    merged = registry.directory.merged()
     idle = worker(MANY_WORKERS, m=0.0, n=0.0)
     registry.members.put(idle)
+    assert registry.directory.merged() is merged
     assert idle not in registry.directory.workers()
     assert registry.directory.choose("n") is idle
+    assert idle in registry.directory.merged()
     for number in range(MANY_WORKERS - 1):
         registry.members.remove(f"w-{number}")
     left = registry.directory.workers()

@@ -168,6 +168,17 @@ def test_a_registry_that_hangs_does_not_delay_the_others() -> None:
     registered.close()
 
 
+def test_a_record_cannot_be_written_while_all_registries_hang() -> None:
+    """The call fails at once; the former one ends by its timeout."""
+    registered = Registered("registry://a")
+    first, second = registered.put(), registered.put()
+    assert (first, list(map(str, second))) == ([], ["the last call has not ended"])
+    assert isinstance(second[0], EngineError)
+    registered.reactor.advance(CALL_TIMEOUT)
+    assert [str(it) for it in first] == ["a:12480: no answer within 3 s"]
+    registered.close()
+
+
 def test_a_removal_outlives_the_write_that_it_ends() -> None:
     """The end of the write, which may come later, leaves the removal to be ended by a stop."""
     registered = Registered("registry://a")

@@ -90,15 +90,18 @@ def test_the_registry_follows_its_sources_until_it_stops(
     assert log.lines()[-1] == "stopped"
 
 
+@pytest.mark.parametrize(
+    "end", [Deferred, lambda: fail(OSError("no thread"))], ids=["hangs", "fails"]
+)
 def test_a_source_that_does_not_stop_delays_the_end_for_a_while(
-    monkeypatch: pytest.MonkeyPatch, log: Log
+    monkeypatch: pytest.MonkeyPatch, log: Log, end: Callable[[], Deferred[None]]
 ) -> None:
-    """An error of a source is logged, and the rest is stopped."""
+    """An error of a source is logged, and the rest is stopped; two take no longer than one."""
     running = Running(monkeypatch)
     running.start()
     zookeeper, etcd = running.watches
     zookeeper.end = Deferred
-    etcd.end = lambda: fail(OSError("no thread"))
+    etcd.end = end
     stopping = running.service.stopService()
     running.reactor.advance(MAX_STOP_SECONDS)
     assert outcomes(stopping) == [None]
@@ -122,6 +125,32 @@ def test_a_request_that_does_not_end_delays_the_end_for_a_while(
     assert client.transport.aborted
 
 
+@pytest.mark.parametrize("held_by", ["a request", "a source"])
+def test_an_aborted_stop_waits_for_nothing(
+    held_by: str, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """No connection, timer or error is left; what is called at a stop was called once."""
+    running = Running(monkeypatch)
+    called: list[None] = []
+    running.service.on_stop.append(lambda: called.append(None))
+    running.start()
+    client = running.client()
+    if held_by == "a request":
+        client.send(b"GET / HT")
+    else:
+        running.watches[0].end = Deferred
+    stopping = running.service.stopService()
+    running.reactor.advance(0)
+    assert outcomes(stopping) == []
+    running.service.abort()
+    running.reactor.advance(0)
+    assert outcomes(stopping) == [None]
+    assert len(called) == 1
+    assert not running.reactor.getDelayedCalls()
+    assert running.service.lifecycle.state is State.STOPPED
+    assert log.lines()[-1] == "stopped at once; requests were dropped"
+
+
 def test_a_port_in_use_is_an_error_and_closes_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -140,6 +169,8 @@ def test_the_log_has_a_line_for_each_worker_that_comes_or_goes(
     running = Running(monkeypatch, RegistrySettings(engine=("zk://a/b",), dns_listen=None))
     running.start()
     (zookeeper,) = running.watches
+    running.reactor.advance(1)
+    assert "zk://a:2181/b: not read yet" in log.lines()
     zookeeper.members.put(worker(1))
     zookeeper.members.is_current()
     for number in (2, 3):

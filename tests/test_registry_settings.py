@@ -19,6 +19,7 @@ WRONG = {
     ("--dns-listen", "a:65536"): "--dns-listen: expected none or HOST:PORT",
     ("--zone", "a..b"): "--zone: expected a domain name, such as tensorferry.internal, got 'a..b'",
     ("--zone", "-"): "--zone: expected a domain name",
+    ("--zone", "a." * 55 + "b"): "--zone: expected a domain name",
     ("--engine", "registry://a"): "--engine: expected the URL of a source, such as zk://",
     ("--engine", "srv://a"): "--engine: expected the URL of a source",
     ("--engine", "srv://u:p@a/b"): (
@@ -27,6 +28,9 @@ WRONG = {
         "got 'srv://u:p@a/b': srv:// takes no user and password"
     ),
     ("--engine", "srv://a/b:x"): "--engine: expected the URL of a source",
+    ("--engine", "srv://a/b:+5"): "--engine: expected the URL of a source",
+    ("--engine", "srv://a/b:1_0"): "--engine: expected the URL of a source",
+    ("--engine", "srv://a/b:65536"): "--engine: expected the URL of a source",
     ("--token-file", "none"): "--token-file: expected a readable file, got 'none': No such file",
     ("--trusted", "10.1.0.0/8"): "--trusted: expected a network or an address, such as 10.0.0.0/8",
     ("--log-format", "xml"): "--log-format: expected plain or json, got 'xml'",

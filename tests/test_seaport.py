@@ -1,5 +1,6 @@
 """Registration by clients of the npm package seaport: server/registry/seaport/."""
 
+import json
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -19,6 +20,7 @@ from server.registry.seaport.connections import (
     HEARTBEAT_SECONDS,
     MAX_CONNECTIONS,
     MAX_LINE_BYTES,
+    MAX_WRITTEN_SERVICES,
     PUBLISH_SECONDS,
     SILENCE_SECONDS,
     SeaportConnection,
@@ -85,6 +87,11 @@ class Client:
         """Send each of *messages* as a line."""
         return self.send_bytes(b"".join(orjson.dumps(it) + b"\n" for it in messages))
 
+    def send_service(self, service_id: str, service: object) -> None:
+        """Register *service*, which may be deeper than orjson writes."""
+        line = json.dumps(["register", service_id, service])
+        self.send_bytes(line.encode() + b"\n")
+
     def send_bytes(self, data: bytes) -> "Client":
         """Send *data*, whatever it is; return this client."""
         self.protocol.dataReceived(data)  # type: ignore[no-untyped-call]  # Twisted's
@@ -99,6 +106,16 @@ class Client:
             if message[0] == "register":
                 assert message[2].pop("_copy")
         return messages
+
+    def pause_after_each_write(self) -> None:
+        """From now on, ask the protocol to pause whenever it has written something."""
+        write = self.wire.write
+
+        def write_and_pause(data: bytes) -> None:
+            write(data)  # type: ignore[no-untyped-call]  # Twisted's
+            self.protocol.pauseProducing()
+
+        self.wire.write = write_and_pause  # type: ignore[method-assign]  # a slow client
 
     def lose(self) -> None:
         """Lose the connection."""
@@ -269,13 +286,24 @@ def test_a_line_of_no_protocol_closes_its_connection_alone(
     assert entry.startswith(f"seaport: a connection from 127.0.0.1 is closed: {reason}")
 
 
+#: Deeper than JSON is written, though not deeper than it is read.
+DEEP = json.loads("[" * 400 + "]" * 400)
+
 BAD_SERVICES = {
     "no role": ({"role": None}, "role: expected a text that is not empty"),
     "port": (
         {"port": "80"}, "port: expected a whole number from 1 to 65535, got '80'",
     ),
     "host": ({"host": "a b"}, "host: expected a host name or an address, got 'a b'"),
-    "version": ({"version": 1}, "versions of 'tensor': expected texts, got [1]"),
+    "version": (
+        {"version": 1}, "versions of 'tensor': expected texts of up to 128 characters, got 1",
+    ),
+    "a deep port": (
+        {"port": DEEP}, "the service cannot be written as JSON: Recursion limit reached",
+    ),
+    "a deep extra member": (
+        {"more": DEEP}, "the service cannot be written as JSON: Recursion limit reached",
+    ),
 }  # fmt: skip
 
 
@@ -284,11 +312,46 @@ def test_what_is_no_worker_is_not_registered(
     hub: Hub, log: Log, change: dict[str, object], reason: str
 ) -> None:
     """The connection and its other services stay."""
-    client = Client(hub).send(
-        ["register", "A1", SERVICE], ["register", "B2", {**SERVICE, **change}]
-    )
+    client = Client(hub).send(["register", "A1", SERVICE])
+    client.send_service("B2", {**SERVICE, **change})
     assert (hub.ports, client.closed) == ([28900], False)
+    client.lose()
+    assert hub.ports == []
     assert log.lines() == [f"seaport: 127.0.0.1 registers no worker: {reason}"]
+
+
+@pytest.mark.parametrize("role", ["tensor", "seaport"])
+def test_a_service_cannot_take_the_id_of_a_worker_of_another_source(
+    hub: Hub, log: Log, role: str
+) -> None:
+    """Whatever its role; afterwards that worker is still sent to clients."""
+    client = Client(hub)
+    hub.others = [WorkerRecord("w-1", "127.0.0.2", 81, {"cats": ModelLoad()})]
+    hub.clock.advance(PUBLISH_SECONDS)
+    client.send(["register", "w-1/cats", {**SERVICE, "role": role}])
+    (line,) = log.lines()
+    assert line.startswith("seaport: 127.0.0.1 registers no worker: id: expected up to 128 letters")
+    (service, synced) = client.send(["synced"]).received()[1:]
+    assert (service[1], synced) == ("w-1/cats", ["synced"])
+
+
+def test_a_worker_that_cannot_be_sent_is_left_out(hub: Hub, log: Log) -> None:
+    """The others are sent, also those that come later."""
+    client = Client(hub).send(["synced"])
+    bad = WorkerRecord("w-1", "127.0.0.2", 81, {"\ud800": ModelLoad()})
+    hub.others = [
+        bad,
+        WorkerRecord("w-2", "127.0.0.2", 82, {"cats": ModelLoad(versions=("9" * 99,))}),
+    ]
+    hub.clock.advance(PUBLISH_SECONDS)
+    hub.others.append(WorkerRecord("w-3", "127.0.0.2", 83, {"cats": ModelLoad(versions=("٣",))}))
+    hub.clock.advance(PUBLISH_SECONDS)
+    hub.gather()
+    services = [message[2] for message in client.received()[2:]]
+    assert [(it["port"], it["version"]) for it in services] == [(82, "9" * 99), (83, "٣")]  # type: ignore[index]  # JSON
+    assert [it.partition("left out")[0] for it in log.lines()] == [
+        "seaport: the worker w-1 is "
+    ] * 2
 
 
 def test_unknown_messages_are_ignored(hub: Hub, log: Log) -> None:
@@ -320,7 +383,7 @@ PEERS: dict[IAddress, str | None] = {
 def test_the_permit_decides_on_each_address(
     hub: Hub, log: Log, address: IAddress, host: str | None
 ) -> None:
-    """A refused connection is closed at once; others learn their address."""
+    """A refused connection is closed at once; others are sent their address."""
     hub.refused.append("10.0.0.2")
     protocol = hub.accept(address)
     if protocol is None:
@@ -360,6 +423,31 @@ def test_a_client_that_reads_slowly_receives_the_last_state(hub: Hub) -> None:
     slow.protocol.resumeProducing()
     received = {str(message[1]): message for message in slow.received()}
     assert received == {"A1": ["register", "A1", {**SERVICE, "port": 49}], "B2": ["free", "B2"]}
+
+
+def test_services_are_written_in_parts(hub: Hub) -> None:
+    """While a client reads slowly, few of them wait in its connection; then ``synced`` follows."""
+    hub.others = [
+        WorkerRecord(f"w-{it}", "127.0.0.2", 80, {"cats": ModelLoad()}) for it in range(1000)
+    ]
+    slow = Client(hub)
+    hub.clock.advance(PUBLISH_SECONDS)
+    hub.gather()
+    slow.pause_after_each_write()
+    slow.received()
+    slow.send(["synced"])
+    hub.others.pop()
+    hub.clock.advance(PUBLISH_SECONDS)
+    hub.gather()
+    parts = []
+    while part := slow.received():
+        parts.append(part)
+        slow.protocol.resumeProducing()
+    assert max(map(len, parts)) <= MAX_WRITTEN_SERVICES + 1
+    *services, last = [message for part in parts for message in part]
+    expected = [("register", f"w-{it}/cats") for it in range(999)]
+    assert [tuple(it[:2]) for it in services] == [*expected, ("free", "w-999/cats")]
+    assert last == ["synced"]
 
 
 def test_the_end_of_the_port_closes_the_connections(hub: Hub) -> None:

@@ -207,6 +207,34 @@ def test_the_server_applies_its_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not client.is_open()
 
 
+@pytest.mark.parametrize(
+    ("path", "members"),
+    [
+        ("/", {"error", "status", "request_id"}),
+        ("/models/pets", {"error", "status", "request_id"}),
+        ("/v1/models/pets:predict", {"error"}),
+        ("/v2/models/pets/infer", {"error"}),
+    ],
+)
+def test_a_request_over_the_limit_of_those_in_flight_is_refused_in_each_dialect(
+    path: str, members: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection stays, it counts as refused, and probes are still answered."""
+    harness = ServiceHarness(monkeypatch, Settings(max_requests_in_flight=1)).started()
+    first, second = harness.connect(), harness.connect()
+    first.send(POST)
+    second.send(request("POST", path, b"{}"))
+    answer = second.answer
+    assert (answer.status, answer.headers["retry-after"], set(answer.json())) == (503, "1", members)
+    assert harness.readyz()[0] == 200
+    counts = harness.service.models.requests["pets"]
+    assert counts.ended == {("refused", "unavailable"): 1}
+    harness.turn()
+    second.send(POST)
+    harness.turn()
+    assert (first.statuses, second.statuses) == ([200], [503, 200])
+
+
 @pytest.mark.parametrize("peer", [PEER, UNIXAddress("/run/client.sock"), UNIXAddress(None)])
 def test_the_access_log_has_a_line_for_each_answer(
     peer: IAddress, monkeypatch: pytest.MonkeyPatch, log: Log

@@ -14,6 +14,8 @@ from twisted.names.error import DNSNameError, DNSServerError
 
 from server.discovery.engine_url import parse_engine_url
 from server.discovery.engines.srv import MAX_INTERVAL, MIN_INTERVAL, RETRY_INTERVAL, SRVWatch
+from tests.fakes.server import Log
+from tests.fakes.threads import outcomes
 
 NAME = "_tensorferry._tcp.service.consul"
 URL = f"srv://127.0.0.1:8600/{NAME}"
@@ -41,6 +43,7 @@ class Names:
     def __init__(self, sections: Mapping[tuple[str, int], Any]) -> None:
         self.sections = dict(sections)
         self.asked: list[str] = []
+        self.connections: list[object] = []  #: over TCP; none
 
     def _find(self, kind: int) -> Callable[[str], Deferred[Any]]:
         def find(name: str) -> Deferred[Any]:
@@ -178,7 +181,27 @@ def test_an_answer_that_takes_too_long_counts_as_none() -> None:
     assert hosts(watch) == ["d 80"]
 
 
-@pytest.mark.parametrize("path", ["", "/", "/name:0", "/name:x", "/:80"])
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {SERVICE: Deferred()},
+        {
+            SERVICE: ([srv("b"), srv("c")], [], []),
+            ("b", dns.A): Deferred(),
+            ("c", dns.A): Deferred(),
+        },
+    ],
+    ids=["services", "addresses"],
+)
+def test_a_stop_ends_a_read_at_once(log: Log, sections: Mapping[tuple[str, int], Any]) -> None:
+    """Without an error in the log, and without another read."""
+    watch, names, clock = read(sections)
+    asked = len(names.asked)
+    assert outcomes(ensureDeferred(watch.stop())) == [None]
+    assert (log.lines(), clock.getDelayedCalls(), len(names.asked)) == ([], [], asked)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/name:0", "/name:x", "/:80", "/name:+5"])
 def test_a_url_without_a_name_is_an_error(path: str) -> None:
     """In one line."""
     with pytest.raises(ValueError, match="has no name of the DNS: expected srv://RESOLVER/NAME"):

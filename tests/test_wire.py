@@ -27,6 +27,7 @@ from tests.fakes.http import (
 from tests.fakes.server import Log
 from tests.fakes.wire import FRONT_ENDS, FrontEnd, WireServer
 from tests.wire_cases import BODY, BUSY_HEAD, CASES, CHUNKED, GET, POST, ROUTED, TIMEOUT, End, Step
+from tests.wire_rules import RULES
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -147,7 +148,9 @@ def run(server: WireServer, client: Client, steps: Sequence[Step], cut: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("steps", "answers", "end"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+    ("steps", "answers", "end"),
+    [case[1:] for case in CASES + RULES],
+    ids=[case[0] for case in CASES + RULES],
 )
 def test_a_client_receives_its_answers(
     steps: Sequence[Step], answers: str, end: End, front_end: FrontEnd

@@ -105,6 +105,7 @@ CASES: list[tuple[str, Mapping[str, float], Sequence[Step], str, End]] = [
         "413 the body is 101 bytes, the limit is 100", LINGERS),
     ("too many, no path", NONE_IN_FLIGHT, (request("POST", "/none"),), MANY, OPEN),
     ("too many, but a GET", NONE_IN_FLIGHT, (GET,), "200", OPEN),
+    ("too many, but OPTIONS", NONE_IN_FLIGHT, (request("OPTIONS", "/none"),), "404 ...", OPEN),
     ("too many, but HEAD", NONE_IN_FLIGHT, (request("HEAD", "/state"),), "200", OPEN),
     # connections
     ("full", NO_CONNECTION, (), FULL, LINGERS),

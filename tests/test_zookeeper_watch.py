@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from server.discovery.engine_url import parse_engine_url
 from server.discovery.engines.zookeeper import ZooKeeperWatch
 from server.discovery.worker_record import WorkerRecord
+from tests.fakes.server import Log
 
 OLD, NEW = WorkerRecord("a", "h", 1), WorkerRecord("a", "h", 2)
 STAT = SimpleNamespace()
@@ -65,6 +66,19 @@ ANSWERS: dict[str, list[tuple[str, object]]] = {
     "get second": [("get_children", ["a"]), ("get", (NEW.to_json(), STAT))],
     "list without it": [("get_children", []), ("get", (NEW.to_json(), STAT))],
 }
+
+
+def test_a_record_that_cannot_be_read_is_left_out(log: Log) -> None:
+    """The other ones are read all the same, and nothing is read again."""
+    session = FakeSession()
+    watch = watch_of(session)
+    deep = b'{"id": "b", "host": "h", "port": 1, "models": %b}' % (b"[" * 1000 + b"]" * 1000)
+    session.watches["get_children"]()
+    session.answer("get_children", ["a", "b"])
+    session.answer("get", (deep, STAT))
+    assert (watch.members.away, dict(watch.members.workers)) == ("", {"a": OLD})
+    assert session.calls == []
+    assert len(log.lines()) == 1
 
 
 @pytest.mark.parametrize("answers", ANSWERS.values(), ids=ANSWERS)

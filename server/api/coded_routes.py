@@ -73,15 +73,18 @@ class CodedRoutes:
         self, endpoint: Endpoint, request: HTTPRequest, body: bytes
     ) -> Deferred[HTTPResponse]:
         """Return the answer of *endpoint*; *body* is held until then."""
-        self._limits.hold(0, len(body))
+        size = len(body)
+        self._limits.hold(0, size)
+        # Other requests may have arrived since it was admitted.
+        request = replace(request, body=body, admitted=False)
+        del body  # the traceback of an error would keep it
 
         def release(result: object) -> object:
-            self._limits.release(len(body))
+            self._limits.release(size)
             return result
 
         try:
-            # Other requests may have arrived since it was admitted.
-            answer = endpoint(replace(request, body=body, admitted=False))
+            answer = endpoint(request)
         except BaseException:
             release(None)
             raise

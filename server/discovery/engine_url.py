@@ -67,6 +67,14 @@ def parse_engine_url(text: str, schemes: tuple[str, ...] = tuple(DEFAULT_PORTS))
     )
 
 
+def name_and_port(url: EngineURL) -> tuple[str, int]:
+    """Return NAME and PORT in the path of an ``srv://`` URL, 0 without PORT; raises ValueError."""
+    found = re.fullmatch(r"([^:]+)(?::([0-9]{1,5}))?", url.path)
+    if found is None or (found[2] and not 0 < int(found[2]) < 65536):
+        raise ValueError(f"{url} has no name of the DNS: expected srv://RESOLVER/NAME[:PORT]")
+    return found[1], int(found[2] or 0)
+
+
 def _check_used(scheme: str, *, has_user: bool, has_query: bool) -> None:
     """Raise ValueError with the reason if a part of the URL would have no effect."""
     if has_user and scheme not in WITH_USERS:

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 
 from server.discovery.worker_record import WorkerRecord
 
+#: Why a source that has not been read since the start has no workers.
+NOT_READ = "not read yet"
+
 
 class Members:
     """The workers of one source, by id; they stay when the source cannot be reached."""
@@ -20,11 +23,11 @@ class Members:
         self._workers: dict[str, WorkerRecord] = {}
         #: When each record was last written, in seconds of the clock.
         self.written: dict[str, float] = {}
-        #: Changes when a worker is added or removed, or when its address or models change, and not
-        #: when only its waits change.
+        #: Changes when a worker is added or removed, when its address or models change, and when
+        #: the source goes away or is up to date again; not when only waits change.
         self.version = 0
         #: Why the source cannot be reached, in words; empty while the workers are up to date.
-        self.away = "not read yet"
+        self.away = NOT_READ
         self.away_since: float | None = seconds()
 
     @property
@@ -55,12 +58,15 @@ class Members:
 
     def is_current(self) -> None:
         """Called when the workers are up to date again."""
+        if self.away_since is not None:
+            self.version += 1
         self.away, self.away_since = "", None
 
     def is_away(self, reason: str) -> None:
         """Called when the source cannot be reached; *reason* is one line."""
         if self.away_since is None:
             self.away_since = self._seconds()
+            self.version += 1
         self.away = reason
 
 

@@ -12,14 +12,21 @@ from typing import Any
 
 import orjson
 
+from server.discovery.addresses import plain_address
+
 #: The most bytes of a record as JSON.
 MAX_RECORD_BYTES = 256 * 1024
+
+#: The most models of a record, and characters of a version: a registry keeps thousands of records.
+MAX_MODELS = 1000
+MAX_VERSION_CHARACTERS = 128
 
 #: The longest wait in a record: while all lanes of a server hang, its wait is infinite.
 MAX_WAIT_SECONDS = 3600.0
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*\.?")
+_ADDRESS = re.compile(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
 
 class RecordError(ValueError):
@@ -80,18 +87,35 @@ def from_json(text: bytes) -> WorkerRecord:
     if not isinstance(content, dict):
         raise RecordError("the record is no JSON object")
     return WorkerRecord(
-        _text(content, "id", _ID), _text(content, "host", _HOST), _port(content), _models(content)
+        checked_id(content.get("id")), _host(content), _port(content), _models(content)
     )
 
 
-def _text(content: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
-    value = content.get(name)
-    if not isinstance(value, str) or pattern.fullmatch(value) is None:
-        raise RecordError(f"{name}: expected {_WORDS[name]}, got {_short(value)}")
+def checked_id(value: object) -> str:
+    """Return *value* if it may be the id of a record; raises `RecordError`."""
+    if not isinstance(value, str) or _ID.fullmatch(value) is None:
+        raise RecordError(
+            f"id: expected up to 128 letters, digits, '.', '_' and '-', got {_short(value)}"
+        )
     return value
 
 
-_WORDS = {"id": "up to 128 letters, digits, '.', '_' and '-'", "host": "a host name or an address"}
+def _host(content: Mapping[str, Any]) -> str:
+    value = content.get("host")
+    if not isinstance(value, str) or not _can_be_connected_to(value):
+        raise RecordError(f"host: expected a host name or an address, got {_short(value)}")
+    return value
+
+
+def _can_be_connected_to(host: str) -> bool:
+    """Return whether *host* is a name, or the address of one machine."""
+    if _ADDRESS.fullmatch(host) is None:
+        return _NAME.fullmatch(host) is not None
+    try:
+        address = plain_address(host)
+    except ValueError:
+        return False
+    return not (address.is_unspecified or address.is_multicast)
 
 
 def _port(content: Mapping[str, Any]) -> int:
@@ -107,6 +131,8 @@ def _models(content: Mapping[str, Any]) -> Mapping[str, ModelLoad] | None:
         return None
     if not isinstance(models, dict):
         raise RecordError(f"models: expected an object, got {_short(models)}")
+    if len(models) > MAX_MODELS:
+        raise RecordError(f"models: expected up to {MAX_MODELS}, got {len(models)}")
     return {name: _load(name, load) for name, load in models.items()}
 
 
@@ -114,8 +140,14 @@ def _load(name: str, load: object) -> ModelLoad:
     if not isinstance(load, dict):
         raise RecordError(f"the model {name[:80]!r}: expected an object, got {_short(load)}")
     versions = load.get("versions", [])
-    if not isinstance(versions, list) or not all(isinstance(it, str) for it in versions):
-        raise RecordError(f"versions of {name[:80]!r}: expected texts, got {_short(versions)}")
+    if not isinstance(versions, list):
+        raise RecordError(f"versions of {name[:80]!r}: expected a list, got {_short(versions)}")
+    for version in versions:
+        if not isinstance(version, str) or len(version) > MAX_VERSION_CHARACTERS:
+            raise RecordError(
+                f"versions of {name[:80]!r}: expected texts of up to {MAX_VERSION_CHARACTERS} "
+                f"characters, got {_short(version)}"
+            )
     return ModelLoad(
         _seconds(name, load, "expected_wait_ms"),
         _seconds(name, load, "added_wait_ms"),
@@ -133,5 +165,8 @@ def _seconds(name: str, load: Mapping[str, object], key: str) -> float:
 
 
 def _short(value: object) -> str:
+    """Return *value* in a few words; a list or an object may be nested too deep for `repr`."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

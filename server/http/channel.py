@@ -247,7 +247,7 @@ class HTTP1Channel(Protocol):
             else:
                 self.connection.refuse(refusal, exchange.request.request_id)
                 return
-        elif head.expects_continue and not self._buffer:
+        elif head.expects_continue and head.length != 0 and not self._buffer:
             self.transport.write(CONTINUE)
         if head.length == 0:
             self._body_received(exchange)

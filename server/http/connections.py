@@ -85,10 +85,11 @@ class Connections:
         """
         Return the error for a further request, if too many are in flight; else None.
 
-        GET and HEAD are always answered: probes and metrics are needed most at such a time.
+        Methods that only ask are always answered: probes and metrics are needed most at such a
+        time.
         """
         most = self.connection_limits.max_in_flight
-        if self.in_flight < most or method in ("GET", "HEAD"):
+        if self.in_flight < most or method in ("GET", "HEAD", "OPTIONS"):
             return None
         return TooMany(f"the server answers {self.in_flight} requests, the limit is {most}")
 

@@ -62,8 +62,10 @@ def decoded(body: bytes, coding: str, limit: int) -> bytes:
     except zlib.error as error:
         raise FeedError(f"the body is not in Content-Encoding {coding}: {error}") from None
     if len(content) > limit:
+        del content  # the traceback of the error would keep it
         raise BodyTooLarge(f"the decoded body is more than {limit} bytes, which is the limit")
     if not decoder.eof or decoder.unused_data:
+        del content
         raise FeedError(f"the body is cut short, or has bytes after its end in {coding}")
     return content
 

@@ -21,7 +21,7 @@ from server.http.trace_context import TraceContext, trace_context
 _REQUEST_LINE = re.compile(rb"([!#-'*+\-.^_`|~0-9A-Za-z]+) ([!\"$-~]+) (HTTP/[0-9]\.[0-9])\r\n")
 _METHOD_AND_TARGET = re.compile(rb"(\S+) (\S+) [^\r\n]*\r\n")
 _TOKEN = re.compile(rb"[!#-'*+\-.^_`|~0-9A-Za-z]+")
-_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
 _HOST = re.compile(rb"(\[[0-9A-Za-z:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(:[0-9]*)?")
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
@@ -105,7 +105,7 @@ def parse_head(data: bytes, limits: HeadLimits) -> RequestHead:
     expect = headers.get("expect", "100-continue").lower()
     if expect != "100-continue":
         raise HTTPError(417, f"the expectation {expect!r} is not 100-continue")
-    path, _, query = _origin_form(target).partition(b"?")
+    path, _, query = _origin_form(method, target).partition(b"?")
     return RequestHead(
         method=method.decode("ascii"),
         target=target.decode("ascii"),
@@ -145,7 +145,9 @@ def _header_fields(data: bytes, limits: HeadLimits) -> list[tuple[bytes, bytes]]
         method = data.partition(b" ")[0].decode("ascii")
         raise HTTPError(501, f"the method {method} is not known") from error
     except httptools.HttpParserError as error:
-        _check_codings([value for name, value in found.fields if name.lower() == _CODING])
+        values = [value for name, value in found.fields if name.lower() == _CODING]
+        if values:
+            _check_codings(b", ".join(values))
         _malformed(str(error).strip().lower())
     if len(found.fields) > limits.fields:
         _too_many_fields(limits)
@@ -155,10 +157,12 @@ def _header_fields(data: bytes, limits: HeadLimits) -> list[tuple[bytes, bytes]]
 _CODING = b"transfer-encoding"
 
 
-def _check_codings(values: list[bytes]) -> None:
-    for value in values:
-        if value.lower() != b"chunked":
-            raise HTTPError(501, f"the transfer coding {value.decode('latin-1')!r} is not chunked")
+def _check_codings(value: bytes) -> None:
+    """Accept the coding chunked alone; without it at the end, the body has no known end."""
+    if value.rpartition(b",")[2].strip(b" \t").lower() != b"chunked":
+        _malformed("its last transfer coding is not chunked")
+    if value.lower() != b"chunked":
+        raise HTTPError(501, f"the transfer coding {value.decode('latin-1')!r} is not chunked")
 
 
 def _check_host(fields: list[tuple[bytes, bytes]], version: bytes) -> None:
@@ -175,7 +179,7 @@ def _body_length(headers: Mapping[str, str], version: bytes) -> int | None:
         return int(headers.get("content-length", "0"))  # llhttp has checked it
     if version == b"HTTP/1.0":
         _malformed("its version has no transfer codings")
-    _check_codings([coding.encode("latin-1")])
+    _check_codings(coding.encode("latin-1"))
     return None
 
 
@@ -186,13 +190,29 @@ def _keeps_connection(headers: Mapping[str, str], version: bytes) -> bool:
     return "close" not in options and (version == b"HTTP/1.1" or "keep-alive" in options)
 
 
-def _origin_form(target: bytes) -> bytes:
-    """Return *target* without scheme and host, which clients send to proxies."""
-    absolute = _ABSOLUTE.match(target)
-    if absolute is None:
+def _origin_form(method: bytes, target: bytes) -> bytes:
+    """
+    Return *target* without scheme and host, which clients send to proxies.
+
+    CONNECT has a host and a port instead, and OPTIONS may have an asterisk.
+    """
+    if method == b"CONNECT":
+        if not _is_authority(target, with_port=True):
+            _malformed("its target is no host with a port")
         return target
+    if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
+        return target
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None or not _is_authority(absolute[1]):
+        _malformed("its target is no path, and no URL of HTTP with a host")
     rest = target[absolute.end() :]
     return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def _is_authority(text: bytes, *, with_port: bool = False) -> bool:
+    """Whether *text* is a host that is not empty, and may have, or *with_port* has, a port."""
+    found = _HOST.fullmatch(text)
+    return found is not None and found[1] != b"" and (found[2] is not None or not with_port)
 
 
 def _decoded(path: bytes) -> str:

@@ -7,9 +7,11 @@ from twisted.logger import Logger
 from server.lifecycle import StartError
 from server.process.descriptors import log_refused_connections
 from server.process.logs import begin_logging
+from server.process.signals import end_at_once_on_second_signal
 from server.registry.settings import RegistrySettings
 
-#: Exit codes: the registry was stopped by a signal; it could not start.
+#: Exit codes: the registry was stopped by a signal; it could not start.  After a second signal the
+#: process ends with that of `end_at_once_on_second_signal`.
 STOPPED, FAILED = 0, 1
 
 _log = Logger()
@@ -32,6 +34,7 @@ def run_registry(settings: RegistrySettings) -> int:
         return FAILED
     log.start(reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
+    end_at_once_on_second_signal(service, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()
     reactor.run()

@@ -25,7 +25,6 @@ def make_registry(settings: RegistrySettings, twistd: Mapping[str, Any], reactor
     process = TwistdProcess(twistd, settings.log_format, reactor)
     service = _Registry(settings, reactor)
     service.process = process
-    if process.log is not None:
-        reactor.callWhenRunning(process.log.start, reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
+    process.attend(service)
     return service

@@ -62,12 +62,13 @@ class TwistdProcess:
         self._report(str(error))
         return SystemExit(1)
 
-    def attend(self, service: Stoppable, reload: Callable[[], object]) -> None:
-        """Start the log and handle signals, when the reactor runs."""
+    def attend(self, service: Stoppable, reload: Callable[[], object] | None = None) -> None:
+        """Start the log and handle signals, when the reactor runs; SIGHUP with *reload* alone."""
         if self.log is not None:
             self.reactor.callWhenRunning(self.log.start, self.reactor)
         end_at_once_on_second_signal(service, self.reactor, clean_up=self.remove_pidfile)
-        self.reactor.callWhenRunning(reload_on_hangup, reload, self.reactor)
+        if reload is not None:
+            self.reactor.callWhenRunning(reload_on_hangup, reload, self.reactor)
 
     def _report(self, reason: str) -> None:
         """

@@ -2,8 +2,8 @@
 Choose a worker: the better of two that are drawn at random.
 
 Each worker reports how long a request would wait for it, and by how much each further request adds
-to that.  Between two reports, the choices made here are added, and worked off as time passes: one
-second in a second.  So workers with equal reports get equal shares, and no worker gets all requests
+to that.  Between two reports, the choices made here are added, and reduced by one second each
+second.  So workers with equal reports get equal shares, and no worker gets all requests
 until its next report.  The better of two, and not the best of all: with several registries, or with
 clients that keep a worker, the best of all would get a burst.
 
@@ -19,7 +19,7 @@ MIN_ADDED_WAIT = 0.001
 
 
 #: Waits that differ by no more than this part of the longer one, or by `MIN_ADDED_WAIT`, count as
-#: equal: measured times scatter as much, and else one of two equal workers would get all requests
+#: equal: measured times scatter as much; otherwise one of two equal workers would get all requests
 #: of a light load.
 NEAR = 0.1
 

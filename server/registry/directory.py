@@ -7,6 +7,7 @@ a source that cannot be reached stay.  Runs on the reactor thread.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from batcher.error_kind import ErrorKind, RequestError
 from server.discovery.members import Members
@@ -23,6 +24,15 @@ MANY_WORKERS = 500
 MERGE_INTERVAL_PER_WORKER = 5e-5
 
 
+class _Unlisted(Enum):
+    """Stands for all names of models that no worker lists."""
+
+    UNLISTED = auto()
+
+
+_UNLISTED = _Unlisted.UNLISTED
+
+
 class NoWorker(RequestError):
     """No worker takes requests now; one may be registered soon."""
 
@@ -31,7 +41,7 @@ class NoWorker(RequestError):
 
 
 class NoSuchModel(RequestError):
-    """There are workers, and none has the model; the message has the names that there are."""
+    """All workers are known, and none has the model; the message has the names that there are."""
 
     kind = ErrorKind.NOT_FOUND
 
@@ -121,7 +131,9 @@ class Directory:
         self.choices = 0  #: so far
         self._listed: dict[tuple[str, int], Listed] = {}
         #: The candidates for each model that was asked for; None: requests that name no model.
-        self._candidates: dict[str | None, list[Listed]] = {}
+        self._candidates: dict[str | _Unlisted | None, list[Listed]] = {}
+        self._listed_names: frozenset[str] | None = None  #: see `_names`
+        self._records: Sequence[WorkerRecord] | None = None  #: see `merged`
         self._versions: list[int] = []
         self._next_merge = 0.0
 
@@ -133,8 +145,8 @@ class Directory:
         """
         Return all workers.
 
-        Of several records of one worker, the one whose models are known is preferred, and then the
-        one that was written last.
+        Of several records of one worker, one whose models are known is preferred, then one of a
+        source that is up to date, and then the one that was written last.
         """
         self._update()
         return [it for it in self._listed.values() if it.id in it.members.workers]
@@ -143,16 +155,36 @@ class Directory:
         """Return the records of all workers."""
         return [it.record for it in self.listed()]
 
+    def merged(self) -> Sequence[WorkerRecord]:
+        """
+        Return the records of all workers, but without later changes of their waits.
+
+        The sequence is the same until a worker is added or removed, or its address or models
+        change; of many workers, some time later: see `MERGE_INTERVAL_PER_WORKER`.
+        """
+        self._update()
+        if self._records is None:
+            self._records = tuple(self.workers())
+        return self._records
+
     def models(self) -> list[str]:
         """Return the names of all models that are known, sorted."""
-        return sorted({name for record in self.workers() for name in record.models or ()})
+        self._update()
+        return sorted(self._names())
+
+    def _names(self) -> frozenset[str]:
+        """Return the names of all models that were listed when the sources were merged."""
+        if self._listed_names is None:
+            records = self.workers()
+            self._listed_names = frozenset(name for it in records for name in it.models or ())
+        return self._listed_names
 
     def choose(self, model: str | None) -> WorkerRecord:
         """
         Return the worker for the next request to *model*, or to no named model if it is None.
 
-        Raises `NoWorker` if there is none, and `NoSuchModel` if there are workers without this
-        model.
+        Raises `NoWorker` if there is none, or if a source that is away may have one, and
+        `NoSuchModel` if there are workers without this model.
         """
         self._update()
         drawn = self._drawn(model)
@@ -171,12 +203,12 @@ class Directory:
 
     def _drawn(self, model: str | None) -> tuple[Listed, ...]:
         """Return two of the candidates for *model*, or the only one, or none."""
-        candidates = self._candidates.get(model)
+        # Names that no worker lists have one entry: clients can make up any number of them.
+        key = model if model is None or model in self._names() else _UNLISTED
+        candidates = self._candidates.get(key)
         if candidates is None:
             candidates = [it for it in self._listed.values() if it.may_take(model)]
-            # Names that no worker lists are not kept: clients can make up any number of them.
-            if model is None or any(it.record.models for it in candidates):
-                self._candidates[model] = candidates
+            self._candidates[key] = candidates
         if len(candidates) < 2:
             return tuple(candidates)
         one, other = two_of(len(candidates), self._random)
@@ -185,6 +217,9 @@ class Directory:
     def _nothing_for(self, model: str | None) -> RequestError:
         if model is None or not self._listed:
             return NoWorker("no worker takes requests now")
+        away = ", ".join(it.source for it in self.sources if it.away)
+        if away:
+            return NoWorker(f"no known worker has the model {model[:80]!r}; away: {away}")
         names = self.models()
         known = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if names[20:] else "")
         return NoSuchModel(f"no worker has the model {model[:80]!r}; there are: {known or 'none'}")
@@ -222,10 +257,11 @@ class Directory:
                 by_address[address] = former
         self._listed = by_address
         self._candidates = {}
+        self._records = self._listed_names = None
 
     def _all(self) -> list[Listed]:
         return [Listed(members, id_) for members in self.sources for id_ in members.workers]
 
 
-def _preference(listed: Listed) -> tuple[bool, float]:
-    return listed.record.models is None, -listed.written
+def _preference(listed: Listed) -> tuple[bool, bool, float]:
+    return listed.record.models is None, bool(listed.members.away), -listed.written

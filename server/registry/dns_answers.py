@@ -15,7 +15,8 @@ from server.registry.dns_zone import WorkerZone, is_host_name
 MAX_QUERY_BYTES = 1024
 
 #: The largest answer over UDP, in bytes, for a client that can take it; without EDNS: the least.
-MAX_UDP_BYTES, MIN_UDP_BYTES = 8192, 512
+#: Larger ones would be fragmented, and sent to others by senders that state a false address.
+MAX_UDP_BYTES, MIN_UDP_BYTES = 1232, 512
 MAX_TCP_BYTES = 65535
 
 #: The fewest bytes of an SRV record: the header with a compressed name, and a target of one letter.
@@ -71,9 +72,9 @@ def _reply(zone: WorkerZone, query: dns.Message, options: list[dns.RRHeader], li
         return _Reply(problem)
     (question,) = query.queries
     found = zone.find(question.name.name, question.type, limit // _MIN_SRV_BYTES)
+    if found is not None and not found.known:
+        return _Reply(dns.ESERVER)
     if found is None or not found.answers:
-        if not zone.is_known():
-            return _Reply(dns.ESERVER)
         return _Reply(dns.ENAME if found is None else dns.OK, authority=(zone.soa(),))
     return _Reply(
         answers=tuple(found.answers),
@@ -102,15 +103,15 @@ def _fitted(query: dns.Message, reply: _Reply, *, edns: bool, limit: int) -> byt
     Return *reply* in *limit* bytes at most.
 
     The additional records are left out first: a client can ask for them.  A client that gets only
-    some of the answers asks again over TCP.
+    some of the answers, or no SOA record, asks again over TCP.
     """
     encoded = _encoded(query, reply, edns=edns)
-    if len(encoded) > limit or reply.truncated:
+    if len(encoded) > limit and reply.additional:
         reply = replace(reply, additional=())
         encoded = _encoded(query, reply, edns=edns)
-    while len(encoded) > limit:
+    while len(encoded) > limit and (reply.answers or reply.authority):
         kept = (limit - _HEADER_BYTES) * len(reply.answers) // len(encoded)
-        reply = replace(reply, answers=reply.answers[:kept], truncated=True)
+        reply = replace(reply, answers=reply.answers[:kept], authority=(), truncated=True)
         encoded = _encoded(query, reply, edns=edns)
     return encoded
 

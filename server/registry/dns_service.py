@@ -4,6 +4,7 @@ Listen for DNS messages over UDP and TCP, and answer them from a zone.
 Runs on the reactor thread.
 """
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -29,8 +30,8 @@ MAX_IDLE_SECONDS = 10.0
 #: TCP connections at a time; a further one is closed at once.
 MAX_CONNECTIONS = 256
 
-#: Bytes of datagrams that are read in one turn of the reactor, so that a flood leaves time for
-#: everything else.
+#: Bytes of datagrams that are read in one turn of the reactor, so that many datagrams leave time
+#: for everything else.
 MAX_UDP_BYTES_PER_TURN = 4096
 
 #: How many ports are tried if any will do: one that is free for TCP may be taken for UDP.
@@ -53,13 +54,13 @@ class Datagrams(DatagramProtocol):
         """Called with one message from *addr*."""
         reply = answer(self._zone, datagram, over_tcp=False)
         if reply is not None:
-            with suppress(OSError):  # the sender may have written an address that has no way back
+            with suppress(OSError):  # the sender may have stated an address that cannot be sent to
                 self.transport.write(reply, addr)
 
 
 class Stream(Int16StringReceiver, TimeoutMixin):
     """
-    Answers the messages of one TCP connection.
+    Answers the messages of one TCP connection, one in a turn of the reactor.
 
     The questions that follow an answer wait while the client does not read it: Twisted then pauses
     the producer of the answers, which is this protocol.
@@ -72,6 +73,8 @@ class Stream(Int16StringReceiver, TimeoutMixin):
     def __init__(self, streams: "Streams", reactor: Any) -> None:  # Any: as in `DNSService`
         self._streams = streams
         self._reactor = reactor
+        self._waits_for_turn = False
+        self._waits_for_client = False
 
     def callLater(self, period: float, func: Callable[[], object]) -> IDelayedCall:
         """Called by Twisted for the timeout; *period* is seconds."""
@@ -89,11 +92,31 @@ class Stream(Int16StringReceiver, TimeoutMixin):
     def stringReceived(self, string: bytes) -> None:
         """Called with one message."""
         self.resetTimeout()
-        reply = answer(self._streams.zone, string, over_tcp=True)
+        self._waits_for_turn = True
+        super().pauseProducing()
+        self._streams.wait_for_turn(self, string)
+
+    def answer(self, message: bytes) -> None:
+        """Answer *message*, and read the next one."""
+        self._waits_for_turn = False
+        reply = answer(self._streams.zone, message, over_tcp=True)
         if reply is None:
             self.transport.abortConnection()
-        else:
-            self.sendString(reply)
+            return
+        self.sendString(reply)
+        if not self._waits_for_client:
+            super().resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """Called when the client does not read its answers."""
+        self._waits_for_client = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Called when the client has read them."""
+        self._waits_for_client = False
+        if not self._waits_for_turn:
+            super().resumeProducing()
 
     def lengthLimitExceeded(self, length: int) -> None:
         """Called when a message is announced that is larger than any question."""
@@ -113,7 +136,12 @@ class Stream(Int16StringReceiver, TimeoutMixin):
 
 
 class Streams(ServerFactory):
-    """The TCP connections."""
+    """
+    The TCP connections.
+
+    Of all their messages one is answered in a turn of the reactor: an answer with thousands of
+    workers takes milliseconds.
+    """
 
     noisy = False
 
@@ -121,6 +149,20 @@ class Streams(ServerFactory):
         self.zone = zone
         self.connections: set[Stream] = set()
         self._reactor = reactor
+        self._waiting: deque[tuple[Stream, bytes]] = deque()
+
+    def wait_for_turn(self, stream: Stream, message: bytes) -> None:
+        """Let *stream* answer *message* in a later turn, unless it is closed by then."""
+        self._waiting.append((stream, message))
+        if len(self._waiting) == 1:
+            self._reactor.callLater(0, self._answer_one)
+
+    def _answer_one(self) -> None:
+        stream, message = self._waiting.popleft()
+        if self._waiting:
+            self._reactor.callLater(0, self._answer_one)
+        if stream in self.connections:
+            stream.answer(message)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:  # Any: `Stream` has no factory
         """Return the protocol of a new connection."""

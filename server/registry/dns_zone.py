@@ -12,7 +12,8 @@ Pure, apart from the order of the records, which is random.  In the zone ``tenso
   one address record to several servers.  For a worker with a host name the target is that name.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -34,6 +35,12 @@ TTL = 2
 #: send all clients to the same worker.  Above 0, because RFC 2782 gives 0 a meaning of its own.
 WEIGHT = 100
 
+#: Hosts and places whose forms are kept: more than a large registry has.
+MAX_KEPT_PLACES = 16_384
+
+#: The begin of the name of a worker's host.
+_HOST = "ip-"
+
 _ALL_KINDS = dns.ALL_RECORDS
 
 
@@ -44,8 +51,8 @@ class KnownWorkers(Protocol):
     def sources(self) -> Sequence[Members]:
         """What the workers are read from."""
 
-    def workers(self) -> Sequence[WorkerRecord]:
-        """Return all workers, each once."""
+    def merged(self) -> Sequence[WorkerRecord]:
+        """Return all workers, each once: the same sequence until a place or a model changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +62,34 @@ class Found:
     answers: list[dns.RRHeader]
     additional: list[dns.RRHeader]
     complete: bool = True  #: whether *answers* are all that there are
+    known: bool = True  #: False: there may be some, of a worker that could not be read
 
 
-NOTHING = Found([], [])
+NOTHING, NOT_KNOWN = Found([], []), Found([], [], known=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Where the workers of one sequence are found, so that no question looks at all of them."""
+
+    workers: Sequence[WorkerRecord]
+    addresses: Mapping[str, IPv4Address | IPv6Address]  #: by the label of the place
+    with_models: Sequence[WorkerRecord]  #: those that serve any model
+    of_any_model: Sequence[WorkerRecord]  #: those that may have any model
+    by_model: Mapping[
+        str, Sequence[WorkerRecord]
+    ]  #: by its name in lower case, with `of_any_model`
+
+    def serving(self, model: str) -> Sequence[WorkerRecord]:
+        """Return the workers that serve *model*, in lower case; "" stands for any."""
+        if not model:
+            return self.with_models
+        found = self.by_model.get(model)
+        return self.of_any_model if found is None else [*found, *self.of_any_model]
 
 
 class WorkerZone:
-    """The records of one zone, read from *directory* for each question."""
+    """The records of one zone, read from *directory* when its workers change."""
 
     def __init__(
         self, directory: KnownWorkers, name: str, address: IPv4Address | IPv6Address | None = None
@@ -73,19 +101,12 @@ class WorkerZone:
         self._directory = directory
         self._address = address
         self._random = Random()  # noqa: S311 - no secret
+        self._index = _indexed(())
 
     def covers(self, name: bytes) -> bool:
         """Return whether *name* is in the zone."""
         name = name.lower()
         return name == self.name or name.endswith(b"." + self.name)
-
-    def is_known(self) -> bool:
-        """
-        Return whether the workers are known.
-
-        Without any worker, a source that cannot be reached is no proof that there is none.
-        """
-        return bool(self._directory.workers()) or not any(it.away for it in self._directory.sources)
 
     def soa(self) -> dns.RRHeader:
         """Return the record that begins the zone; "there is none" answers have it too."""
@@ -117,11 +138,10 @@ class WorkerZone:
         if below == SERVICE or below.endswith(f".{SERVICE}"):
             # Each name below the service exists, because that of a model may have several labels.
             return self._services(name, below, kind, most)
-        for worker in self._directory.workers():
-            address = address_of(worker.host)
-            if address is not None and label_of(address, worker.port) == below:
-                return Found(_of_kind(kind, _addresses(name, address)), [])
-        return None
+        address = self._workers().addresses.get(below)
+        if address is not None:
+            return Found(_of_kind(kind, _addresses(name, address)), [])
+        return NOT_KNOWN if below.startswith(_HOST) and self._is_any_away() else None
 
     def _services(self, name: bytes, below: str, kind: int, most: int) -> Found:
         if kind not in (dns.SRV, _ALL_KINDS):
@@ -129,16 +149,30 @@ class WorkerZone:
         model = below.removesuffix(SERVICE).removesuffix(".")
         if model and not model.startswith("_"):
             return NOTHING
-        workers = [it for it in self._directory.workers() if _serves(it, model[1:])]
+        workers = self._workers().serving(model[1:])
         chosen = self._random.sample(workers, min(most, len(workers)))
         targets = [(it, target) for it in chosen if (target := self._target(it))]
         answers = [
             _record(name, dns.Record_SRV(0, WEIGHT, it.port, target)) for it, target in targets
         ]
+        if not answers and self._is_any_away():
+            return NOT_KNOWN
+        if len(workers) > most:  # there is no room for anything else
+            return Found(answers, [], complete=False)
         additional = [
             record for it, target in targets for record in _addresses(target, address_of(it.host))
         ]
-        return Found(answers, additional, complete=len(workers) <= most)
+        return Found(answers, additional)
+
+    def _workers(self) -> _Index:
+        workers = self._directory.merged()
+        if workers is not self._index.workers:
+            self._index = _indexed(workers)
+        return self._index
+
+    def _is_any_away(self) -> bool:
+        """Return whether a source cannot be reached, so that it may have any other worker."""
+        return any(it.away for it in self._directory.sources)
 
     def _target(self, worker: WorkerRecord) -> bytes | None:
         """Return the name of the worker's host; None if it cannot be a name."""
@@ -149,7 +183,7 @@ class WorkerZone:
         return name if is_host_name(name) else None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(MAX_KEPT_PLACES)
 def address_of(host: str) -> IPv4Address | IPv6Address | None:
     """Return *host* as an address; None if it is a name."""
     try:
@@ -158,10 +192,10 @@ def address_of(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(MAX_KEPT_PLACES)
 def label_of(address: IPv4Address | IPv6Address, port: int) -> str:
     """Return the label for the worker at this place; that of no other place is equal."""
-    return f"ip-{address}-{port}".replace(".", "-").replace(":", "-")
+    return f"{_HOST}{address}-{port}".replace(".", "-").replace(":", "-")
 
 
 def is_host_name(name: bytes) -> bool:
@@ -169,11 +203,18 @@ def is_host_name(name: bytes) -> bool:
     return len(name) < 254 and all(0 < len(label) < 64 for label in name.split(b"."))
 
 
-def _serves(worker: WorkerRecord, model: str) -> bool:
-    """Return whether *worker* serves *model*, in lower case; "" stands for any."""
-    if worker.models is None:
-        return True
-    return any(model in ("", name.lower()) for name in worker.models)
+def _indexed(workers: Sequence[WorkerRecord]) -> _Index:
+    addresses = {}
+    of_any_model = [it for it in workers if it.models is None]
+    by_model: defaultdict[str, list[WorkerRecord]] = defaultdict(list)
+    for worker in workers:
+        address = address_of(worker.host)
+        if address is not None:
+            addresses[label_of(address, worker.port)] = address
+        for name in {it.lower() for it in worker.models or ()}:
+            by_model[name].append(worker)
+    with_models = [it for it in workers if it.models != {}]
+    return _Index(workers, addresses, with_models, of_any_model, by_model)
 
 
 def _addresses(name: bytes, address: IPv4Address | IPv6Address | None) -> list[dns.RRHeader]:

@@ -7,15 +7,15 @@ Sends nothing, and resolves no names.
 import socket
 from ipaddress import ip_address
 
+from server.discovery.addresses import plain_address
+
 
 def is_loopback(host: str) -> bool:
     """Return whether *host*, a name or an address, is that of the loopback interface."""
     try:
-        address = ip_address(host)
+        return plain_address(host).is_loopback
     except ValueError:
         return host.lower().rstrip(".") == "localhost"
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
 
 
 def is_own(host: str) -> bool:

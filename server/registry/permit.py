@@ -7,11 +7,12 @@ read for each request.
 """
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TypeAlias
 
 from server.api.permit import PermitToken, permit_any
+from server.discovery.addresses import plain_address
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head
 
@@ -51,19 +52,10 @@ class RegistrationPermit:
 
     def needs_no_token(self, peer: str) -> bool:
         """Return whether a client at the address *peer* may register workers without a token."""
-        address = _address(peer)
-        if address is None:
+        try:
+            address = plain_address(peer)
+        except ValueError:
             return peer == _UNIX and self._token is None
         if any(address in network for network in self._trusted):
             return True
         return self._token is None and address.is_loopback
-
-
-def _address(peer: str) -> IPv4Address | IPv6Address | None:
-    """Return the address in *peer*; an IPv4 address that is written as one of IPv6 is IPv4."""
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address

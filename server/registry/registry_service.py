@@ -10,10 +10,17 @@ from random import random
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    ensureDeferred,
+    gatherResults,
+    maybeDeferred,
+)
 from twisted.logger import Logger
 
 from server.clock import MonotonicTime
+from server.discovery.cancelling import ended_when_cancelled
 from server.discovery.engine import Watch
 from server.discovery.engine_url import EngineURL, parse_engine_url
 from server.discovery.engines.available import open_watch
@@ -39,15 +46,15 @@ from server.registry.worker_log import WorkerLog
 from server.settings.http_settings import HTTPSettings
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IListeningPort, IReactorTime
+    from twisted.internet.interfaces import IListeningPort
 
 _log = Logger()
 
 #: The most bytes of the records that are being received.
 MAX_HELD_BYTES = 256 * MAX_RECORD_BYTES
 
-#: How long a stop waits for requests that are being received or answered, and for each source, in
-#: seconds.
+#: How long a stop waits for requests that are being received or answered, and then for the sources,
+#: in seconds.
 MAX_STOP_SECONDS = 2.0
 
 
@@ -93,7 +100,11 @@ class RegistryService(Service):
         )
         self.site = self._site()
         self.ports: list[IListeningPort] = []
+        #: Called when a stop begins.
+        self.on_stop: list[Callable[[], object]] = []
+        self.start_has_failed = False  #: a start fails before the reactor runs, or not at all
         self._stopping: Deferred[None] | None = None
+        self._is_aborted = False
 
     def _dns(self) -> IService | None:
         """Return the name server, not started; None if there is none."""
@@ -150,35 +161,57 @@ class RegistryService(Service):
         """Answer the requests that are received, then stop; fires when all has stopped."""
         super().stopService()
         if self._stopping is None:
+            for call in self.on_stop:
+                call()
             self._stopping = ensureDeferred(self._stop())
         return self._stopping
+
+    def abort(self) -> None:
+        """Drop the requests that are being received, wait for no source, and end the stop."""
+        self._is_aborted = True
+        self.connections.abort_all()
+        if self._stopping is not None:
+            self._stopping.cancel()
 
     async def _stop(self) -> None:
         notify("STOPPING=1")
         self.lifecycle.move(State.DRAINING)
+        try:
+            await self._drain()
+        except CancelledError:
+            end = "stopped at once; requests were dropped"
+        else:
+            end = "stopped"
+        self.leases.stop()
+        self.log.stop()
+        self.lifecycle.move(State.STOPPED)
+        _log.info("{end}", end=end)
+
+    async def _drain(self) -> None:
+        """Close the ports, answer the requests that are being received, and stop the sources."""
         for port in self.ports:
             await maybeDeferred(port.stopListening)
         if self.dns is not None:
             await maybeDeferred(self.dns.stopService)
         self.connections.close_idle()
         limit = self.clock.callLater(MAX_STOP_SECONDS, self.connections.abort_all)
-        await self.connections.when_quiet()
-        if limit.active():
-            limit.cancel()
-        for watch in self.watches:
-            await _stopped(watch, self.clock)
-        self.leases.stop()
-        self.log.stop()
-        self.lifecycle.move(State.STOPPED)
-        _log.info("stopped")
+        try:
+            await self.connections.when_quiet()
+        finally:
+            if limit.active():
+                limit.cancel()
+        stopped = [ensureDeferred(self._stopped(it)) for it in self.watches]
+        await ended_when_cancelled(gatherResults(stopped, consumeErrors=True))
 
-
-async def _stopped(watch: Watch, clock: "IReactorTime") -> None:
-    """Stop *watch*; an error is logged, so that the rest is stopped, too."""
-    try:
-        await ensureDeferred(_awaited(watch.stop())).addTimeout(MAX_STOP_SECONDS, clock)
-    except Exception:  # noqa: BLE001 - any error of an engine
-        _log.failure("a source was not stopped")
+    async def _stopped(self, watch: Watch) -> None:
+        """Stop *watch*; an error is logged, so that the rest is stopped, too."""
+        try:
+            stopped = ensureDeferred(_awaited(watch.stop()))
+            await stopped.addTimeout(MAX_STOP_SECONDS, self.clock)
+        except Exception:
+            if self._is_aborted:
+                raise
+            _log.failure("a source was not stopped")
 
 
 async def _awaited(awaitable: Awaitable[None]) -> None:

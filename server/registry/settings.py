@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from server.discovery.engine_url import join_host_port, parse_engine_url
+from server.discovery.engine_url import join_host_port, name_and_port, parse_engine_url
 from server.settings.kinds import OrWord, TextKind
 from server.settings.option import Option, SettingsError, setting, several
 from server.settings.place_kinds import Endpoint, ReadableFile
@@ -29,6 +29,10 @@ DEFAULT_LISTEN = "tcp:12480:interface=127.0.0.1"
 DEFAULT_SEAPORT_LISTEN = "tcp:12481:interface=127.0.0.1"
 DEFAULT_ZONE = "tensorferry.internal"  # the domain "internal" is reserved for private use
 
+#: The most bytes of the name of a zone: that of a model has room before it, and an answer without
+#: records fits into the shortest answer over UDP.
+MAX_ZONE_BYTES = 110
+
 
 class Place(NamedTuple):
     """An address and a port to listen on."""
@@ -39,6 +43,9 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         """Return ``HOST:PORT``."""
         return join_host_port(*self)
+
+
+DEFAULT_DNS_LISTEN = Place("127.0.0.1", 12482)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +62,10 @@ class EngineText(TextKind):
         """Return *text* unchanged; raises OSError with the reason if it is no such URL."""
         try:
             url = parse_engine_url(text, FOLLOWED)
+            if url.scheme == "srv":
+                name_and_port(url)
         except ValueError as error:
             raise OSError(None, str(error)) from error
-        if url.scheme == "srv":  # NAME, or NAME:PORT
-            name, _, port = url.path.partition(":")
-            if not name or (port and not 0 < int(port) < 65_536):
-                raise ValueError
         return text
 
 
@@ -102,7 +107,7 @@ class Zone(TextKind):
         """Return the name in lower case, without a dot at its end."""
         name = text.lower().removesuffix(".")
         label = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-        if len(name) > 200 or re.fullmatch(rf"{label}(\.{label})*", name) is None:
+        if len(name) > MAX_ZONE_BYTES or re.fullmatch(rf"{label}(\.{label})*", name) is None:
             raise ValueError
         return name
 
@@ -129,7 +134,7 @@ class RegistrySettings:
         OrWord("none", None, HostPort()),
         "",
         "Where the DNS is answered, by UDP and TCP; with none it is not.",
-        default=Place("127.0.0.1", 12482),
+        default=DEFAULT_DNS_LISTEN,
     )
     zone: str = setting(
         Zone(),

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from server.discovery.engine_url import join_host_port
-from server.discovery.members import Members
+from server.discovery.members import NOT_READ, Members
 from server.discovery.worker_record import WorkerRecord
 from server.settings.option import printable
 
@@ -42,7 +43,7 @@ class WorkerLog:
 
     def start(self) -> None:
         """Log the workers and their changes from now on; sources have some time to begin."""
-        self._loop.start(INTERVAL, now=False)
+        self._loop.start(INTERVAL, now=False).addErrback(_state_error)
 
     def stop(self) -> None:
         """Log what has changed since the last comparison, and stop."""
@@ -78,6 +79,10 @@ class WorkerLog:
         return lines
 
 
+def _state_error(failure: Failure) -> None:
+    _log.failure("the changes of workers are no longer logged", failure)
+
+
 def _name(record: WorkerRecord) -> str:
     return f"worker {record.id} at {join_host_port(record.host, record.port)}"
 
@@ -85,5 +90,7 @@ def _name(record: WorkerRecord) -> str:
 def _state_line(members: Members) -> str:
     if not members.away:
         return f"{members.source}: up to date again"
+    if members.away == NOT_READ:
+        return f"{members.source}: {NOT_READ}"
     count = len(members.workers)
     return f"{members.source}: away: {members.away}; its last {count} workers are handed out"

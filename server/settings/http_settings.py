@@ -106,7 +106,7 @@ class HTTPSettings:
         WholeNumber("N"),
         groups.HTTP,
         "The most requests that are received or answered at once; a further one is answered with "
-        "503, unless it is a GET.",
+        "503, unless it is a GET, HEAD or OPTIONS.",
         default=10_000,
     )
     max_connection_requests: float = setting(

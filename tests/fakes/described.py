@@ -67,7 +67,7 @@ class DescribedServer:
             clock=self.clock,
             limits=limits,
         )
-        self.server = WireServer(more=self.routes, clock=self.clock, limits=limits)
+        self.server = WireServer(more=self.routes, clock=self.clock, body_limits=limits)
         for name in names:
             self.load(name)
 

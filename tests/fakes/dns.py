@@ -21,7 +21,7 @@ class Workers:
     listed: Sequence[WorkerRecord] = ()
     sources: list[Members] = field(default_factory=list)
 
-    def workers(self) -> Sequence[WorkerRecord]:
+    def merged(self) -> Sequence[WorkerRecord]:
         """Return the workers."""
         return self.listed
 

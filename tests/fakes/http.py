@@ -62,7 +62,8 @@ def read_answers(data: bytes, *, bodies: bool = True) -> list[Answer]:
         headers = {name.lower(): value for name, value in (ln.split(": ", 1) for ln in lines)}
         version, status = status_line.split(" ")[:2]
         assert version in ("HTTP/1.1", "HTTP/1.0")
-        length = int(headers.get("content-length", "0")) if bodies else 0
+        has_body = bodies and status not in ("204", "304")
+        length = int(headers.get("content-length", "0")) if has_body else 0
         assert len(data) >= length, "a body that is cut short"
         answers.append(Answer(int(status), headers, data[:length]))
         data = data[length:]

@@ -216,7 +216,7 @@ class KServeServer:
         )
         limits = BodyLimits(max_body=MAX_BYTES, max_held=MAX_BYTES)
         routes = CodedRoutes(pool, limits).coded(*api.routes(), native)
-        self.server = WireServer(more=routes, clock=self.clock, limits=limits)
+        self.server = WireServer(more=routes, clock=self.clock, body_limits=limits)
         self.lifecycle.move(State.READY)
 
     def inference(self, name: str, version: str = "1") -> Inference:

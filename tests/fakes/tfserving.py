@@ -229,7 +229,7 @@ class TFServingServer:
         )
         limits = BodyLimits(max_body=MAX_BYTES, max_held=MAX_BYTES)
         routes = CodedRoutes(pool, limits).coded(*api.routes())
-        self.server = WireServer(more=routes, limits=limits)
+        self.server = WireServer(more=routes, body_limits=limits)
 
     def send(self, pair: Pair) -> Client:
         """Send the request of *pair*; return its client once it is answered."""

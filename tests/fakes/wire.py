@@ -56,11 +56,16 @@ def own_error(problem: Failure | Exception, request_id: str) -> HTTPResponse:
     return HTTPResponse(status, f"{error} {request_id}".encode(), content_type="text/plain")
 
 
+#: Answers whose bodies may not be sent.
+NO_CONTENT, NOT_MODIFIED = HTTPResponse(204, b"no"), HTTPResponse(304, b"no")
+
+
 class WireServer:
     """
     A server whose literal routes answer with the body, its prefix routes with name and rest.
 
-    ``POST /judged`` has a preflight that admits, ``POST /busy`` one that refuses.  With *prefixes*
+    ``POST /judged`` has a preflight that admits, ``POST /busy`` one that refuses; ``GET /empty``
+    answers 204, ``GET /same`` 304.  With *prefixes*
     there are prefix routes, and two that write errors as `own_error`.  With *later*, answers wait
     for `answer_all`.  Each has *padding* zero bytes at its end; *endpoint* replaces all endpoints.
     """
@@ -79,12 +84,12 @@ class WireServer:
         order: int = 1,
         clock: Clock | None = None,
         cors: Cors | None = None,
-        limits: BodyLimits | None = None,
+        body_limits: BodyLimits | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.clock.advance(64)
         self.lifecycle = Lifecycle()
-        self.limits = limits or BodyLimits(max_body=100, max_held=1000)
+        self.limits = body_limits or BodyLimits(max_body=100, max_held=1000)
         self.others = 0  #: bytes that are held for none of its connections
         self.later = later
         self.heads: list[Head] = []  #: those that the preflights have received
@@ -97,6 +102,8 @@ class WireServer:
             *map(self._route, ("POST /", "GET /state", "PUT /state", "PUT /busy")),
             replace(self._route("POST /judged"), preflight=self._admit),
             replace(self._route("POST /busy"), preflight=self._refuse),
+            replace(self._route("GET /empty"), endpoint=lambda _: self._answer(NO_CONTENT)),
+            replace(self._route("GET /same"), endpoint=lambda _: self._answer(NOT_MODIFIED)),
             *more,
         ]
         if prefixes:

@@ -94,7 +94,7 @@ def test_a_thousand_workers_are_answered_over_tcp(tmp_path: Path) -> None:
         names.wait_for_workers(1000)
         assert "Truncated, retrying in TCP mode." in names.dig(ALL, "SRV")
         truncated = names.dig("+ignore", "+bufsize=4096", ALL, "SRV")
-        assert re.search(r"flags: qr aa tc rd; QUERY: 1, ANSWER: [78]\d,", truncated)
+        assert re.search(r"flags: qr aa tc rd; QUERY: 1, ANSWER: 2\d,", truncated)
 
 
 def test_bytes_that_are_no_question_are_not_answered(names: NameServer) -> None:

@@ -189,7 +189,7 @@ def test_a_killed_worker_fails_its_own_requests_alone(proxy: HAProxy, fleet: Fle
         assert len(load.failures) <= CLIENTS
 
 
-@pytest.mark.parametrize("slots", [32, 500], ids=["over UDP", "over TCP"])
+@pytest.mark.parametrize("slots", [32, 500])
 def test_the_workers_stay_while_the_name_server_is_away(tmp_path: Path, slots: int) -> None:
     """As many as there are slots for; later it is asked again."""
     fleet = [WorkerRecord(f"w{n}", "127.0.0.1", 1 + n) for n in range(slots)]

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections import Counter
@@ -95,7 +96,7 @@ def test_a_worker_that_dies_is_gone_when_its_lease_has_ended(registry: Registry)
     assert registry.register(worker_at(9001), lease=1) == 204
     assert registry.ask("GET", "/") == (200, b"9001\n")
     wait_for(lambda: registry.ask("GET", "/")[0] == 503, "the end of the lease")
-    assert 1 <= time.monotonic() - began < 3
+    assert 1 <= time.monotonic() - began < 6
     wait_for(
         lambda: "worker w-9001 at 127.0.0.1:9001 is gone: its lease" in registry.process.log,
         "a line in the log",
@@ -140,7 +141,7 @@ def test_sigterm_ends_the_registry_with_0(tmp_path: Path) -> None:
         began = time.monotonic()
         registry.process.signal(signal.SIGTERM)
         assert registry.process.exit_code() == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         assert registry.process.log.endswith("stopped\n")
 
 
@@ -178,9 +179,30 @@ def test_twistd_runs_a_registry(tmp_path: Path) -> None:
         assert "Traceback" not in registry.process.log
 
 
-@pytest.mark.parametrize(
+COMMANDS = pytest.mark.parametrize(
     "command", [REGISTRY, (*TWISTD, "-n", "tensorferry-registry")], ids=["command", "twistd"]
 )
+
+
+@COMMANDS
+def test_a_second_signal_ends_the_registry_at_once(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    """It does not wait for a request that is being received; the exit code is 1."""
+    with running_registry(tmp_path, *HTTP_ALONE, command=command) as registry:
+        with closing(socket.create_connection(("127.0.0.1", registry.port), 10)) as half:
+            half.sendall(b"GET / HTTP/1.1\r\n")
+            assert registry.ask("GET", "/healthz")[0] == 200
+            registry.process.signal(signal.SIGTERM)
+            wait_for(lambda: "a second signal" in registry.process.log, "the begin of the stop")
+            registry.process.signal(signal.SIGTERM)
+            assert registry.process.exit_code() == 1
+        assert "stopped at once; requests were dropped" in registry.process.log
+        assert "Traceback" not in registry.process.log
+    assert not (tmp_path / "twistd.pid").exists()
+
+
+@COMMANDS
 @pytest.mark.parametrize("option", ["--listen", "--seaport-listen", "--dns-listen"])
 def test_a_port_in_use_is_reported_in_one_line(
     command: tuple[str, ...], option: str, registry: Registry, tmp_path: Path

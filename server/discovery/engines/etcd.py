@@ -145,7 +145,12 @@ class EtcdWatch:
                 await self._follow(last + 1)
             except EngineError as error:
                 self.members.is_away(str(error))
-                await deferLater(self._reactor, self._backoff.next())
+            except CancelledError:
+                raise
+            except Exception:  # noqa: BLE001 - everything is read again, whatever was wrong
+                _log.failure("the workers in etcd could not be read")
+                self.members.is_away("etcd: an answer that could not be read")
+            await deferLater(self._reactor, self._backoff.next())
 
     async def _read_all(self) -> int:
         """Make the members those of etcd; return the revision at which it was read."""

@@ -30,36 +30,58 @@ from server.discovery.engines.http_requests import NO_ANSWER, body_of
 
 T = TypeVar("T")
 
+#: The most bytes of a line: the answer to a read of all workers is one.
+MAX_LINE_BYTES = 256 * 2**20
+
 
 class Stream(Protocol):
     """
     The lines of an answer's body.
 
     `ended` fires at the end of the body; it fails with what *on_line* raises, or with
-    `EngineError` if the connection is lost.  Cancelling it closes the connection.
+    `EngineError` if the connection is lost or a line has more than *max_line* bytes.  Cancelling it
+    closes the connection.
     """
 
-    def __init__(self, on_line: Callable[[bytes], object]) -> None:
+    def __init__(self, on_line: Callable[[bytes], object], max_line: int = MAX_LINE_BYTES) -> None:
         self._on_line = on_line
-        self._rest = b""
+        self._max_line = max_line
+        #: Of a line whose end has not been received; joined once, as a line may have many parts.
+        self._parts: list[bytes] = []
+        self._bytes = 0
         self.ended: Deferred[None] = Deferred(lambda _: self._close())
 
     def dataReceived(self, data: bytes) -> None:
         """Called with a part of the body."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._pass_on(line)
+        first, *others = data.split(b"\n")
+        self._add(first)
+        for part in others:
+            self._pass_on(self._taken())
+            self._add(part)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Called at the end of the body, and when the connection is lost."""
-        if self._rest and reason.check(ResponseDone):
-            self._pass_on(self._rest)
+        if reason.check(ResponseDone):
+            self._pass_on(self._taken())
         if self.ended.called:
             return
         if reason.check(ResponseDone):
             self.ended.callback(None)
         else:
             self.ended.errback(EngineError(_reason_of(reason.value)))
+
+    def _add(self, part: bytes) -> None:
+        if self.ended.called:
+            return
+        self._parts.append(part)
+        self._bytes += len(part)
+        if self._bytes > self._max_line:
+            self.ended.errback(EngineError(f"etcd: a line has more than {self._max_line} bytes"))
+            self._close()
+
+    def _taken(self) -> bytes:
+        parts, self._parts, self._bytes = self._parts, [], 0
+        return b"".join(parts)
 
     def _pass_on(self, line: bytes) -> None:
         if not line or self.ended.called:

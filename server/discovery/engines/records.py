@@ -31,6 +31,6 @@ def read_record(worker_id: str, text: bytes) -> WorkerRecord | None:
             return record
         reason = f"it has the id {record.id!r}"
     _log.warn(
-        "what is stored as the worker {id} is left out: {reason}", id=worker_id, reason=reason
+        "what is stored as the worker {id!r} is left out: {reason}", id=worker_id, reason=reason
     )
     return None

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, ensureDeferred, fail
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.logger import Logger
@@ -64,6 +64,8 @@ class RegistryRegistrar:
         calls: list[Deferred[Any]] = [
             it.call("PUT", record.id, headers, body) for it in self._processes if not it.is_busy
         ]
+        if not calls:
+            return fail(EngineError("the last call has not ended"))
         ended = DeferredList(calls, fireOnOneCallback=True, consumeErrors=True)
         return ended.addCallback(
             lambda result: _check(result) if isinstance(result, list) else None

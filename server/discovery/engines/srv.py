@@ -16,6 +16,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import (
+    CancelledError,
     Deferred,
     DeferredSemaphore,
     ensureDeferred,
@@ -31,8 +32,9 @@ from twisted.names import dns
 from twisted.names.client import Resolver
 from twisted.names.error import DNSNameError, DomainError
 
+from server.discovery.cancelling import ended_when_cancelled
 from server.discovery.engine import CALL_TIMEOUT
-from server.discovery.engine_url import EngineURL
+from server.discovery.engine_url import EngineURL, name_and_port
 from server.discovery.members import Members
 from server.discovery.worker_record import WorkerRecord
 
@@ -66,10 +68,7 @@ class SRVWatch:
 
         Raises ValueError if the URL has no name.
         """
-        self._name, _, port = url.path.partition(":")
-        self._port = int(port) if port.isdecimal() else 0
-        if not self._name or (port and not 0 < self._port < 65536):
-            raise ValueError(f"{url} has no name of the DNS: expected srv://RESOLVER/NAME")
+        self._name, self._port = name_and_port(url)
         self._servers = url.hosts
         self._reactor = reactor
         self.members = Members(str(url), time.monotonic)
@@ -84,12 +83,12 @@ class SRVWatch:
         self._reading = ensureDeferred(self._read())
 
     async def stop(self) -> None:
-        """End timer and connections."""
+        """End timer, the read under way, and connections."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         if self._reading is not None:
-            await self._reading
+            self._reading.cancel()
         for connection in tuple(getattr(self._resolver, "connections", ())):
             connection.transport.abortConnection()
 
@@ -97,12 +96,14 @@ class SRVWatch:
         """Read the name once, and set the timer for the next time."""
         interval = RETRY_INTERVAL
         try:
-            found = ensureDeferred(self._look_up()).addTimeout(CALL_TIMEOUT, self._reactor)
-            workers, interval = await found
+            found = ended_when_cancelled(ensureDeferred(self._look_up()))
+            workers, interval = await found.addTimeout(CALL_TIMEOUT, self._reactor)
         except DNSNameError:
             self._update([])
         except (DomainError, ConnectError, OSError, NoAnswer) as error:
             self._away(_reason(error))
+        except CancelledError:  # by a stop
+            return
         except Exception:  # noqa: BLE001 - the name is read again, whatever was wrong
             _log.failure("{source} could not be read", source=self.members.source)
             self._away("it gave an answer that could not be read")
@@ -124,7 +125,8 @@ class SRVWatch:
         missing = {it.target.name.lower() for it in services} - known.keys()
         at_a_time = DeferredSemaphore(_LOOKUPS)
         resolved = [at_a_time.run(_hosts, resolver, name) for name in missing]
-        known |= dict(zip(missing, await gatherResults(resolved), strict=True))
+        addresses = await gatherResults(resolved, consumeErrors=True)
+        known |= dict(zip(missing, addresses, strict=True))
         ends = [(known[it.target.name.lower()][0], it.port) for it in services]
         ttl = min((it.ttl for it in answers if it.type == dns.SRV), default=RETRY_INTERVAL)
         return list(map(_worker, ends)), min(max(float(ttl), MIN_INTERVAL), MAX_INTERVAL)

@@ -1,8 +1,8 @@
 """
 A session of ZooKeeper for the reactor thread.
 
-kazoo has threads of its own.  Here they meet the reactor: calls return Deferreds, and the changes
-of the connection and of nodes enter the reactor thread.  Nothing here blocks that thread.
+kazoo has threads of its own.  Calls to them return Deferreds; changes of the connection and of
+nodes enter the reactor thread.  Nothing here blocks that thread.
 """
 
 import logging

@@ -8,7 +8,7 @@ thread.
 """
 
 from collections.abc import Callable, Iterable
-from ipaddress import ip_address
+from itertools import islice
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -22,6 +22,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from server.discovery.addresses import plain_address
 from server.discovery.members import Members
 from server.discovery.worker_record import RecordError, WorkerRecord
 from server.registry.seaport.lines import (
@@ -53,6 +54,10 @@ GATHER_SECONDS = 0.05
 #: Seconds between two looks at the workers of other sources.
 PUBLISH_SECONDS = 1.0
 
+#: The most services that are written at once: a connection says after each write whether it takes
+#: more, so that no more than these are held for a client that reads slowly.
+MAX_WRITTEN_SERVICES = 32
+
 #: Seconds between two log lines about refusals.
 LOG_SECONDS = 1.0
 
@@ -69,8 +74,10 @@ class SeaportConnection(LineOnlyReceiver, TimeoutMixin):
         self._factory = factory
         self._services = factory.services
         self._host = host
-        #: The ids whose changes the client has not received, while it reads too slowly.
-        self._unsent: set[str] | None = None
+        #: The ids whose changes are to be sent, in order.
+        self._unsent: dict[str, None] = {}
+        self._paused = False  #: whether the client reads more slowly than it is sent to
+        self._owes_synced = False  #: whether `SYNCED` follows them
         self.synced = False  #: whether it has sent its services, and receives those of others
 
     def connectionMade(self) -> None:
@@ -100,8 +107,8 @@ class SeaportConnection(LineOnlyReceiver, TimeoutMixin):
         elif message.name == "free":
             self._services.free(self, message.id)
         elif message.name == "synced" and not self.synced:
-            self.synced = True
-            self._write(self._services.lines_for(self) + SYNCED)
+            self.synced = self._owes_synced = True
+            self.send_changes(self._services.ids())
 
     def _register(self, service_id: str, service: Service) -> None:
         if COPY not in service:
@@ -112,14 +119,19 @@ class SeaportConnection(LineOnlyReceiver, TimeoutMixin):
 
     def send_changes(self, ids: Iterable[str]) -> None:
         """Send what has become of *ids*; called by the factory, once synced."""
-        if self._unsent is not None:
-            self._unsent.update(ids)
-        else:
-            self._write(self._services.lines_for(self, ids))
+        self._unsent.update(dict.fromkeys(ids))
+        while self._unsent and not self._paused:
+            part = tuple(islice(self._unsent, MAX_WRITTEN_SERVICES))
+            for service_id in part:
+                del self._unsent[service_id]
+            self._write(self._services.lines_for(self, part))
+        if self._owes_synced and not self._unsent:
+            self._owes_synced = False
+            self._write(SYNCED)
 
     def send_heartbeat(self) -> None:
         """Called by the factory every `HEARTBEAT_SECONDS`; not sent if much is unsent."""
-        if self._unsent is None:
+        if not self._paused:
             self._write(HEARTBEAT)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -147,14 +159,12 @@ class SeaportConnection(LineOnlyReceiver, TimeoutMixin):
 
     def pauseProducing(self) -> None:
         """Called when the client reads more slowly than it is sent to."""
-        if self._unsent is None:
-            self._unsent = set()
+        self._paused = True
 
     def resumeProducing(self) -> None:
         """Called when it has read all."""
-        unsent, self._unsent = self._unsent, None
-        if unsent:
-            self.send_changes(unsent)
+        self._paused = False
+        self.send_changes(())
 
     def stopProducing(self) -> None:
         """Called when the connection is lost while something is unsent; connectionLost follows."""
@@ -252,7 +262,8 @@ class SeaportFactory(Factory):
 
     def _publish(self) -> None:
         if self.connections:
-            self.services.publish(self._others())
+            for reason in self.services.publish(self._others()):
+                self.log_refusal(reason)
 
     def _changed(self) -> None:
         if self._gathering is None and self.numPorts:
@@ -270,8 +281,7 @@ def _host(address: object) -> str:
     """Return the host in *address*: that of IPv4 also where the socket is one of IPv6."""
     if not isinstance(address, IPv4Address | IPv6Address):
         return "127.0.0.1"  # the client of a Unix socket is on this machine
-    found = ip_address(address.host)
-    return str(getattr(found, "ipv4_mapped", None) or found)
+    return str(plain_address(address.host))
 
 
 def _logged(ended: Deferred[LoopingCall]) -> None:

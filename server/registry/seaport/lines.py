@@ -6,7 +6,7 @@ with an id and the service, ``free`` with an id, ``heartbeat``, and ``synced`` a
 that they have; a server begins with ``helo`` and the address of the client.
 
 A client sends after each reconnection also the services that it has only received.  `COPY` marks
-those that were sent to it, so that they can be told apart from its own.
+those that were sent to it, by which they differ from its own.
 
 Pure.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from server.discovery.worker_record import RecordError, WorkerRecord, from_json
+from server.discovery.worker_record import RecordError, WorkerRecord, checked_id, from_json
 
 #: The key of a service that was sent to a client.
 COPY = "_copy"
@@ -25,9 +25,11 @@ COPY = "_copy"
 #: The role of other servers of the protocol: they are no workers.
 SERVER_ROLE = "seaport"
 
-#: Before the id of a service in the id of its worker, which thus differs from those of all other
-#: sources.
+#: Before the id of a service in the id of its worker, so that it seldom is that of another source.
 ID_PREFIX = "seaport-"
+
+#: The most digits of a version that is a number; more are no exact numbers for clients.
+MAX_VERSION_DIGITS = 15
 
 HEARTBEAT = b'["heartbeat"]\n'
 SYNCED = b'["synced"]\n'
@@ -72,21 +74,19 @@ def record_of(service_id: str, service: Service) -> WorkerRecord | None:
 
     Its role is the name of its model, its version the only version.  Raises `RecordError`.
     """
+    worker_id = checked_id(ID_PREFIX + service_id)
     role, version = service.get("role"), service.get("version")
     if role == SERVER_ROLE:
         return None
     if not isinstance(role, str) or not role:
         raise RecordError("role: expected a text that is not empty")
-    return from_json(
-        orjson.dumps(
-            {
-                "id": ID_PREFIX + service_id,
-                "host": service.get("host"),
-                "port": service.get("port"),
-                "models": {role: {"versions": [] if version is None else [version]}},
-            }
-        )
-    )
+    content = {
+        "id": worker_id,
+        "host": service.get("host"),
+        "port": service.get("port"),
+        "models": {role: {"versions": [] if version is None else [version]}},
+    }
+    return from_json(_as_json(content))
 
 
 def services_of(record: WorkerRecord) -> dict[str, Service]:
@@ -98,12 +98,12 @@ def services_of(record: WorkerRecord) -> dict[str, Service]:
     """
     services: dict[str, Service] = {}
     for name, load in (record.models or {}).items():
-        # No service of a client has this id: "/" is in none.
+        # No service of a client has this id: `record_of` refuses those with "/".
         service_id = f"{record.id}/{name}"
         version = max(load.versions, key=_numerically, default="0")
         services[service_id] = {
             "role": name,
-            "version": f"{version}.0.0" if version.isdecimal() else version,
+            "version": f"{version}.0.0" if _is_number(version) else version,
             "host": record.host,
             "port": record.port,
             "id": service_id,
@@ -112,17 +112,29 @@ def services_of(record: WorkerRecord) -> dict[str, Service]:
 
 
 def _numerically(version: str) -> tuple[int, str]:
-    return (int(version), "") if version.isdecimal() else (-1, version)
+    return (int(version), "") if _is_number(version) else (-1, version)
+
+
+def _is_number(version: str) -> bool:
+    return version.isascii() and version.isdecimal() and len(version) <= MAX_VERSION_DIGITS
 
 
 def register_line(service_id: str, service: Service) -> bytes:
-    """Return the line that adds *service*, marked as a copy."""
-    return orjson.dumps(["register", service_id, {**service, COPY: True}]) + b"\n"
+    """Return the line that adds *service*, marked as a copy; raises `RecordError`."""
+    return _as_json(["register", service_id, {**service, COPY: True}]) + b"\n"
 
 
 def free_line(service_id: str) -> bytes:
     """Return the line that removes a service."""
     return orjson.dumps(["free", service_id]) + b"\n"
+
+
+def _as_json(content: object) -> bytes:
+    """Return *content* as JSON; raises `RecordError` if it is nested deeper than JSON may be."""
+    try:
+        return orjson.dumps(content)
+    except TypeError as error:
+        raise RecordError(f"the service cannot be written as JSON: {error}") from None
 
 
 def helo_line(host: str) -> bytes:

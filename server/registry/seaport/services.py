@@ -50,7 +50,7 @@ class Services:
         own = self._owned.setdefault(owner, set())
         if service_id not in own and len(own) >= MAX_SERVICES:
             raise RecordError(f"the connection has {MAX_SERVICES} services already")
-        record = record_of(service_id, service)
+        record, line = record_of(service_id, service), register_line(service_id, service)
         old = self._entries.get(service_id)
         if old is not None and old.owner is not owner:
             self._owned[old.owner].discard(service_id)
@@ -59,7 +59,7 @@ class Services:
             self._members.put(record)
         elif old is not None:
             self._members.remove(ID_PREFIX + service_id)
-        self._set(service_id, _Entry(owner, register_line(service_id, service)))
+        self._set(service_id, _Entry(owner, line))
 
     def free(self, owner: object, service_id: str) -> None:
         """Remove a service of *owner*; nothing happens if it is that of another one."""
@@ -75,17 +75,26 @@ class Services:
             self.free(owner, service_id)
         self._owned.pop(owner, None)
 
-    def publish(self, records: Iterable[WorkerRecord]) -> None:
-        """Let *records* be the only workers of other sources."""
-        services: dict[str, Service] = {}
+    def publish(self, records: Iterable[WorkerRecord]) -> list[str]:
+        """
+        Let *records* be the only workers of other sources.
+
+        Returns the reasons why some are left out: they cannot be written in a line.
+        """
+        lines: dict[str, bytes] = {}
+        left_out = []
         for record in records:
             if record.id not in self._members.workers:
-                services.update(services_of(record))
+                try:
+                    lines.update(_lines_of(record))
+                except RecordError as error:
+                    left_out.append(f"the worker {record.id} is left out: {error}")
         for service_id, entry in tuple(self._entries.items()):
-            if entry.owner is None and service_id not in services:
+            if entry.owner is None and service_id not in lines:
                 self._set(service_id, None)
-        for service_id, service in services.items():
-            self._set(service_id, _Entry(None, register_line(service_id, service)))
+        for service_id, line in lines.items():
+            self._set(service_id, _Entry(None, line))
+        return left_out
 
     def _set(self, service_id: str, entry: _Entry | None, by: object | None = None) -> None:
         old = self._entries.pop(service_id, None)
@@ -95,15 +104,19 @@ class Services:
             self._changes[service_id] = by
             self._changed()
 
-    def lines_for(self, reader: object, ids: Iterable[str] | None = None) -> bytes:
+    def ids(self) -> Iterable[str]:
+        """Return the ids of all services."""
+        return self._entries.keys()
+
+    def lines_for(self, reader: object, ids: Iterable[str]) -> bytes:
         """
-        Return the lines that state what has become of *ids*; None: the lines of all services.
+        Return the lines that state what has become of *ids*.
 
         The services of *reader* itself are left out, since its client would replace its own by the
         copies.
         """
         lines = []
-        for service_id in self._entries if ids is None else ids:
+        for service_id in ids:
             entry = self._entries.get(service_id)
             if entry is None:
                 lines.append(free_line(service_id))
@@ -118,3 +131,7 @@ class Services:
 
     def __contains__(self, service_id: str) -> bool:
         return service_id in self._entries
+
+
+def _lines_of(record: WorkerRecord) -> dict[str, bytes]:
+    return {it: register_line(it, service) for it, service in services_of(record).items()}
