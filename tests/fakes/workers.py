@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
@@ -47,6 +48,7 @@ class FakeProcess:
         self.call = {it: handlers[it] for it in handlers}
         self.end = on_ended
         self._note = harness.note
+        self._plans: tuple[PlannedSocket, ...] = ()
 
     def signal(self, number: signal.Signals) -> None:
         """Note the signal."""
@@ -69,11 +71,12 @@ class FakeSockets:
 
     def __call__(self, plans: Iterable[PlannedSocket], workers: int) -> "FakeSockets":
         """Take the place of the class."""
+        self._plans = tuple(plans)
         return self
 
     def addresses(self) -> list[IAddress]:
-        """Return none."""
-        return []
+        """Return one for each plan."""
+        return [IPv4Address("TCP", "127.0.0.1", plan.port) for plan in self._plans]
 
     def open(self, worker: int) -> None:
         """Note it."""
