@@ -34,9 +34,9 @@ from server.http.draining import HANDSHAKE_SECONDS, accept_queue, refuse_new
 from server.http.listening import Ports
 from server.http.request_log import RequestLog, log_access
 from server.http.router import Router
-from server.http.serving import certificate_of, server_connections, site_for
+from server.http.serving import server_connections, site_for
 from server.http.site import HTTPSite
-from server.http.tls import ServerCertificate, secured
+from server.http.tls import ServerCertificate, certificate_of, secured
 from server.inference import Inference
 from server.lifecycle import Lifecycle, StartError, State
 from server.loads import model_loads

@@ -44,6 +44,8 @@ SAMPLES = {
         ("example.org", "https://", "https://example.org/", "https://a:b", "null", "**"),
         ("[]", "1", '["*", 1]', '[["*"]]'),
     ),
+    "tls_cert": Sample("token", '"token"', Path("token"), *_BAD_FILES),
+    "tls_key": Sample("token", '"token"', Path("token"), *_BAD_FILES),
     "graph": Sample("graph.pb", '"graph.pb"', Path("graph.pb"), *_BAD_FILES),
     "model": Sample(
         "served", '"served"', Path("served"), ("missing", "nul\0"), ('"missing"', "1", "true")

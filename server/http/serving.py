@@ -20,7 +20,6 @@ from server.http.limits import BodyLimits
 from server.http.request_head import HeadLimits
 from server.http.router import Router
 from server.http.site import HTTPSite
-from server.http.tls import ServerCertificate
 from server.settings.http_settings import HTTPSettings
 from server.settings.table import Settings
 
@@ -62,13 +61,6 @@ def server_connections(
         draining=draining,
         cors=Cors(settings.cors_origins) if settings.cors_origins else None,
     )
-
-
-def certificate_of(settings: HTTPSettings) -> ServerCertificate | None:
-    """Read the certificate of *settings*, if there is one; raises `StartError`."""
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return ServerCertificate(settings.tls_cert, settings.tls_key)
 
 
 def site_for(settings: HTTPSettings, router: Router, connections: Connections) -> HTTPSite:

@@ -4,8 +4,9 @@ The factory of HTTP connections, and what answers their requests: endpoints dire
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
+from zope.interface import implementer
 
 from server.http.channel import HTTP1Channel
 from server.http.connections import Connections
@@ -15,6 +16,7 @@ from server.http.request_head import HeadLimits
 from server.http.router import Router
 
 
+@implementer(IProtocolNegotiationFactory)
 class HTTPSite(Factory):
     """
     Accepts connections, and lets the routes of *router* answer their requests.
@@ -44,6 +46,10 @@ class HTTPSite(Factory):
     def buildProtocol(self, addr: IAddress | None) -> HTTP1Channel:
         """Return the protocol of a new connection."""
         return HTTP1Channel(self)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Return the protocols to offer (ALPN) at an endpoint with a certificate of its own."""
+        return [b"http/1.1"]
 
     def answer(self, exchange: Exchange) -> None:
         """Answer *exchange*, whose request is complete."""

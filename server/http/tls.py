@@ -25,6 +25,7 @@ from zope.interface import implementer
 
 from server.http.listen_addresses import takes_certificate
 from server.lifecycle import StartError
+from server.settings.http_settings import HTTPSettings
 
 _log = Logger()
 
@@ -58,6 +59,13 @@ class ServerCertificate:
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> Connection:
         """Return the TLS state of a new connection; called by Twisted."""
         return Connection(self._context, None)
+
+
+def certificate_of(settings: HTTPSettings) -> ServerCertificate | None:
+    """Read the certificate of *settings*, if there is one; raises `StartError`."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return ServerCertificate(settings.tls_cert, settings.tls_key)
 
 
 def secured(

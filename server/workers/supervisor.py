@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from server.discovery.announcer import Announcement, Announcer
 from server.http.listen_addresses import scheme_of
 from server.http.listening import address_in_words
+from server.http.tls import certificate_of
 from server.process.announcing import Announcing, check_announced
 from server.process.exit_codes import FAILED
 from server.process.systemd import notify, notify_watchdog
@@ -122,8 +123,9 @@ class Supervisor(Service):
         ]
 
     def privilegedStartService(self) -> None:
-        """Bind all addresses; raises `StartError` if one cannot be bound."""
+        """Bind all addresses; raises `StartError`, also if the certificate cannot be used."""
         check_announced(self.settings)
+        certificate_of(self.settings)
         plans = plan_sockets(self.settings.endpoints, self.settings.admin_listen)
         sockets = self._sockets = ListeningSockets(plans, self.settings.workers)
         has_certificate = self.settings.tls_cert is not None

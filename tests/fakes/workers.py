@@ -48,6 +48,7 @@ class FakeProcess:
         self.call = {it: handlers[it] for it in handlers}
         self.end = on_ended
         self._note = harness.note
+        self._plans: tuple[PlannedSocket, ...] = ()
 
     def signal(self, number: signal.Signals) -> None:
         """Note the signal."""
@@ -67,16 +68,15 @@ class FakeSockets:
 
     def __init__(self, harness: "SupervisorHarness") -> None:
         self._note = harness.note
-        self._plans: list[PlannedSocket] = []
 
     def __call__(self, plans: Iterable[PlannedSocket], workers: int) -> "FakeSockets":
         """Take the place of the class."""
-        self._plans = list(plans)
+        self._plans = tuple(plans)
         return self
 
     def addresses(self) -> list[IAddress]:
-        """Return an address for each plan."""
-        return [IPv4Address("TCP", "127.0.0.1", 8000) for _ in self._plans]
+        """Return one for each plan."""
+        return [IPv4Address("TCP", "127.0.0.1", plan.port) for plan in self._plans]
 
     def open(self, worker: int) -> None:
         """Note it."""
