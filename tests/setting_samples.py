@@ -126,8 +126,6 @@ SAMPLES = {
         ('"http://a"', "2181", '["zk://a"]'),
     ),
     "announce_host": Sample("gpu-1", '"gpu-1"', "gpu-1", ("a b", "http://a"), ("1", '["a"]')),
-    "tls_cert": Sample("cert.pem", '"cert.pem"', Path("cert.pem"), *_BAD_FILES),
-    "tls_key": Sample("key.pem", '"key.pem"', Path("key.pem"), *_BAD_FILES),
     "announce_token_file": Sample("token", '"token"', Path("token"), *_BAD_FILES),
     "admin_listen": Sample(
         "unix:/run/admin.sock",
