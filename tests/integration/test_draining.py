@@ -1,5 +1,6 @@
 """A stop under clients that open a connection for each request: none is reset."""
 
+import socket
 import sys
 import threading
 from collections import Counter
@@ -9,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
+from server.http.syn_filter import refuse_new_connections, take_new_connections
 from tests.fakes.numpy_backend import LinearModel
 from tests.integration.clients import open_socket, request_bytes
 from tests.integration.servers import serving, wait_for
@@ -81,6 +83,23 @@ def stop_under_clients(folder: Path, *options: str) -> Counter[str]:
         clients.wait()
         assert server.exit_code() == 0
     return clients.ends
+
+
+def test_a_filtered_socket_takes_new_connections_again() -> None:
+    """A worker that succeeds one that was stopped alone listens on the same socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address, 5) as queued:
+            assert refuse_new_connections(listener)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, 0.2)
+            accepted, _ = listener.accept()
+            with accepted:
+                queued.sendall(b"a request")
+                assert accepted.recv(16) == b"a request"
+        take_new_connections(listener)
+        take_new_connections(listener)  # without a filter it does nothing
+        socket.create_connection(address, 5).close()
 
 
 def test_a_stop_resets_no_connection(tmp_path: Path) -> None:
