@@ -194,7 +194,9 @@ def paused(port: int, model: str, random: Random) -> int:
 
 def wrong(port: int, model: str, random: Random) -> int:
     """Send a request that nothing can answer."""
-    chunked = f"POST /models/{model} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    chunked = (
+        f"POST /models/{model} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    )
     requests = (
         native(model, b"no image"),
         native(model, X_Request_Priority="highest"),
@@ -224,7 +226,7 @@ def too_large(port: int, model: str, random: Random) -> int:
         return exchange(port, head)
 
     def parts() -> Iterator[bytes]:
-        yield f"POST /models/{model} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        yield f"POST /models/{model} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         while True:
             yield b"2710\r\n" + bytes(10_000) + b"\r\n"
 
