@@ -226,7 +226,8 @@ def too_large(port: int, model: str, random: Random) -> int:
         return exchange(port, head)
 
     def parts() -> Iterator[bytes]:
-        yield f"POST /models/{model} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        head = f"POST /models/{model} HTTP/1.1\r\nHost: a\r\n"
+        yield f"{head}Transfer-Encoding: chunked\r\n\r\n".encode()
         while True:
             yield b"2710\r\n" + bytes(10_000) + b"\r\n"
 
