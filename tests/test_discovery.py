@@ -77,7 +77,7 @@ BAD_RECORDS = {
         "host: expected a host name or an address, got 'h:1'"
     ),
     b'{"id": "a", "host": "h", "port": true}': (
-        "port: expected a whole number from 1 to 65535, got True"
+        "port: expected a whole number from 1 to 65535, got true"
     ),
     b'{"id": "a", "host": "h", "port": 1, "models": [1]}': "models: expected an object, got a list",
     b'{"id": {"a": 1}, "host": "h", "port": 1}': (

@@ -180,6 +180,7 @@ def test_a_failed_start_is_explained_by_what_its_reason_does_not_state(fake: Fak
     reason = f"cannot listen on {lines[1].removeprefix('listen: ').removesuffix(f'; {advice}')}"
     assert explain(reason, settings, fake.machine)[1:] == [f"listen: {advice}"]
     assert explain(f"{reason}; {advice}", settings, fake.machine)[1:] == []
+    assert explain("bad", settings, fake.machine, worker=True) == lines[:1], "no listen checks"
 
 
 def command(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:

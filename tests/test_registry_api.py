@@ -66,6 +66,7 @@ def test_without_a_worker_the_answer_is_503_and_without_the_model_404() -> None:
     [
         ("GET", "/?modle=m", 400),
         ("GET", "/?model=m&model=n", 400),
+        ("GET", "/worker?model=", 400),
         ("GET", "/none", 404),
         ("POST", "/", 405),
         ("POST", "/workers/w-1", 405),

@@ -157,7 +157,7 @@ def test_a_port_in_use_is_an_error_and_closes_the_others(
     """That of seaport as well as that of HTTP."""
     running = Running(monkeypatch)
     running.reactor.taken.add(12481)
-    with pytest.raises(StartError, match=r"cannot listen on tcp:12481.*Address already in use"):
+    with pytest.raises(StartError, match=r"tcp:12481.*Address already in use \(--seaport-listen\)"):
         running.service.privilegedStartService()
     assert [port.stopped for port in running.reactor.ports] == [True]
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from server.discovery.worker_record import ModelLoad
 from server.metrics import declared
 from server.metrics.readings import Readings, to_json
-from server.workers.reports import MAX_ANSWER_SECONDS, POLL_SECONDS
+from server.workers.reports import MAX_ANSWER_SECONDS, POLL_SECONDS, STARTING_STATE
 from server.workers.worker_reports import WorkerGroup, loads_to, worker_handlers
 from tests.fakes.http import Answer, request
 from tests.fakes.server import Log
@@ -134,6 +134,13 @@ def test_a_silent_worker_keeps_its_counts(workers: TwoWorkers) -> None:
     values = workers.scrape()
     assert (values[ANSWERED], values["queue_rows pets 7"]) == (6, 0)
     assert (values["workers_ready"], values["workers_silent"]) == (1, 1)
+
+
+def test_a_worker_that_starts_is_not_silent(workers: TwoWorkers) -> None:
+    """It may be busy with the import of TensorFlow for some seconds."""
+    workers.other["readings"] = lambda _: Deferred()
+    workers.supervisor.workers[1] = replace(workers.supervisor.workers[1], state=STARTING_STATE)
+    assert workers.scrape()["workers_silent"] == 0
 
 
 def test_a_worker_that_crashed_keeps_the_counts_of_the_last_poll(workers: TwoWorkers) -> None:

@@ -165,7 +165,11 @@ def _seconds(name: str, load: Mapping[str, object], key: str) -> float:
 
 
 def _short(value: object) -> str:
-    """Return *value* in a few words; a list or an object may be nested too deep for `repr`."""
+    """Return *value* in a few words of JSON; a list or an object may be too deep for `repr`."""
+    if value is None:
+        return "null, or it is missing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     text = repr(value)

@@ -31,16 +31,24 @@ class Subject:
     """
     What is examined: a machine, and the settings of one server, or the error in them.
 
-    Facts that several checks use are read once.  If *quick*, no program is run.
+    Facts that several checks use are read once.  If *quick*, no program is run.  A *worker* does
+    not bind its addresses itself: its supervisor has them.
     """
 
     def __init__(
-        self, machine: Machine, settings: Settings | None, error: str = "", *, quick: bool = False
+        self,
+        machine: Machine,
+        settings: Settings | None,
+        error: str = "",
+        *,
+        quick: bool = False,
+        worker: bool = False,
     ) -> None:
         self.machine = machine
         self.settings = settings  #: None: they could not be read
         self.error = error
         self.quick = quick
+        self.worker = worker
 
     @property
     def device(self) -> Device | None:
@@ -120,7 +128,7 @@ def _model(subject: Subject) -> list[Finding]:
 
 
 def _listen(subject: Subject) -> list[Finding]:
-    if subject.settings is None:
+    if subject.settings is None or subject.worker:
         return []
     option = "--listen" if subject.settings.port is None else "--port"
     named = [(option, it) for it in subject.settings.endpoints]
@@ -288,14 +296,16 @@ def examine(subject: Subject) -> Iterator[Finding]:
             yield finding
 
 
-def explain(reason: str, settings: Settings, machine: Machine | None = None) -> list[str]:
+def explain(
+    reason: str, settings: Settings, machine: Machine | None = None, *, worker: bool = False
+) -> list[str]:
     """
     Return a line for each warning and fault that may explain a failed start, beside its *reason*.
 
     Empty if there is none.  Takes less than a second, because it runs no program.  What *reason*
-    states already is left out.
+    states already is left out, and in a *worker* the addresses, which its supervisor has bound.
     """
-    subject = Subject(machine or Machine(), settings, quick=True)
+    subject = Subject(machine or Machine(), settings, quick=True, worker=worker)
     return [
         f"{it.check}: {it.remedy}" if it.found in reason else f"{it.check}: {it.found}; {it.remedy}"
         for it in examine(subject)

@@ -4,10 +4,11 @@ Listen on an address; an address that is not bound immediately is an error.
 Runs on the reactor thread.
 """
 
+import os
 from collections.abc import Iterable
 from typing import Any, cast
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocolFactory
@@ -100,4 +101,6 @@ def address_in_words(host: IAddress, scheme: str = "http") -> str:
         return f"{scheme}://{host.host}:{host.port}"
     if isinstance(host, IPv6Address):
         return f"{scheme}://[{host.host}]:{host.port}"
+    if isinstance(host, UNIXAddress) and host.name is not None:
+        return os.fsdecode(host.name)
     return str(host)

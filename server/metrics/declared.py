@@ -244,7 +244,8 @@ WORKERS = _gauge("workers", "Workers, as --workers states; only if there are sev
 WORKERS_READY = _gauge("workers_ready", "Workers whose models are loaded and that take requests.")
 WORKERS_SILENT = _gauge(
     "workers_silent",
-    "Workers that did not report within 1 s; the last counts of these are added, and no gauges.",
+    "Workers that did not report within 1 s, but for those that start; the last counts of these "
+    "are added, and no gauges.",
 )
 WORKER_RESTARTS = _counter(
     "worker_restarts_total", "Restarts of workers that had ended by themselves or were killed."

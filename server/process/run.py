@@ -72,7 +72,7 @@ def _serve(
     from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
     from server.workers.worker_reports import WorkerGroup, worker_handlers  # noqa: PLC0415 - as loads
 
-    failure = StartFailure(settings, reactor.stop)
+    failure = StartFailure(settings, reactor.stop, worker=role is not None)
     worker = None if role is None else WorkerPorts(role, reactor, MonotonicTime(reactor))
     group = None if worker is None else WorkerGroup(worker.role.index, worker.channel)
     service = InferenceService(

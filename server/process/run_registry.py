@@ -7,7 +7,7 @@ from twisted.logger import Logger
 from server.lifecycle import StartError
 from server.process.descriptors import log_refused_connections
 from server.process.logs import begin_logging
-from server.process.signals import end_at_once_on_second_signal
+from server.process.signals import end_at_once_on_second_signal, reload_on_hangup
 from server.registry.settings import RegistrySettings
 
 #: Exit codes: the registry was stopped by a signal; it could not start.  After a second signal the
@@ -35,6 +35,7 @@ def run_registry(settings: RegistrySettings) -> int:
     log.start(reactor)
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
     end_at_once_on_second_signal(service, reactor)
+    reload_on_hangup(service.reload, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()
     reactor.run()

@@ -26,5 +26,5 @@ def make_registry(settings: RegistrySettings, twistd: Mapping[str, Any], reactor
     service = _Registry(settings, reactor)
     service.process = process
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
-    process.attend(service)
+    process.attend(service, service.reload)
     return service

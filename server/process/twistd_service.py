@@ -62,13 +62,12 @@ class TwistdProcess:
         self._report(str(error))
         return SystemExit(1)
 
-    def attend(self, service: Stoppable, reload: Callable[[], object] | None = None) -> None:
-        """Start the log and handle signals, when the reactor runs; SIGHUP with *reload* alone."""
+    def attend(self, service: Stoppable, reload: Callable[[], object]) -> None:
+        """Start the log and handle signals, when the reactor runs; SIGHUP calls *reload*."""
         if self.log is not None:
             self.reactor.callWhenRunning(self.log.start, self.reactor)
         end_at_once_on_second_signal(service, self.reactor, clean_up=self.remove_pidfile)
-        if reload is not None:
-            self.reactor.callWhenRunning(reload_on_hangup, reload, self.reactor)
+        self.reactor.callWhenRunning(reload_on_hangup, reload, self.reactor)
 
     def _report(self, reason: str) -> None:
         """

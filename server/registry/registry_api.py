@@ -76,7 +76,7 @@ class RegistryAPI:
 
     def next_place(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """
-        Answer with the port of the next worker, for ``curl localhost:$(curl -s localhost:12480)``.
+        Answer with the port of the next worker, for ``curl localhost:$(curl -sf localhost:12480)``.
 
         With HOST:PORT if the worker or the client is on another machine.
         """
@@ -95,6 +95,8 @@ class RegistryAPI:
         values = request.query.get("model", ())
         if request.query.keys() - {"model"} or len(values) > 1:
             raise HTTPError(400, "the query takes one model=NAME, and nothing else")
+        if "" in values:
+            raise HTTPError(400, "the model in the query has no name: leave out ?model= for any")
         try:
             return self._directory.choose(values[0] if values else None)
         except Exception:

@@ -122,29 +122,32 @@ class RegistryService(Service):
 
     def privilegedStartService(self) -> None:
         """
-        Listen on all addresses.
+        Listen on all addresses, then log them.
 
-        If one cannot be bound, closes the others and raises `StartError`.
+        If one cannot be bound, closes the others and raises `StartError`, which names the option.
         """
+        seaport = self.settings.seaport_listen
+        option = "--listen"
         try:
             for description in self.settings.listen:
                 self.ports.append(listen(self._reactor, description, self.site))
-                _log.info("listening on {address}", address=address_of(self.ports[-1]))
-            if self.settings.seaport_listen is not None:
-                self._listen_for_seaport(self.settings.seaport_listen)
+            if seaport is not None:
+                option = "--seaport-listen"
+                self.ports.append(listen(self._reactor, seaport, self.seaport))
             if self.dns is not None:
-                self.dns.privilegedStartService()
-        except StartError:
+                option = "--dns-listen"
+                self.dns.privilegedStartService()  # logs its own address, after the last port
+        except StartError as error:
             for port in self.ports:
                 port.stopListening()
-            raise
-
-    def _listen_for_seaport(self, description: str) -> None:
-        port = listen(self._reactor, description, self.seaport)
-        self.ports.append(port)
-        self.directory.add(self.seaport.members)
-        address = address_of(port).removeprefix("http://")
-        _log.info("listening for seaport on {address}", address=address)
+            raise StartError(f"{error} ({option})") from error
+        addresses = [address_of(it) for it in self.ports]
+        for address in addresses[: len(self.settings.listen)]:
+            _log.info("listening on {address}", address=address)
+        if seaport is not None:
+            self.directory.add(self.seaport.members)
+            address = addresses[-1].removeprefix("http://")
+            _log.info("listening for seaport on {address}", address=address)
 
     def startService(self) -> None:
         """Begin to follow the sources; the registry is ready at once."""
@@ -156,6 +159,10 @@ class RegistryService(Service):
         self.log.start()
         self.lifecycle.move(State.READY)
         notify("READY=1\nSTATUS=ready")
+
+    def reload(self) -> None:
+        """Called after SIGHUP: log that there is nothing to read again."""
+        _log.info("there is nothing to read again")
 
     def stopService(self) -> Deferred[None]:
         """Answer the requests that are received, then stop; fires when all has stopped."""

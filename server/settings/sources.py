@@ -70,6 +70,7 @@ def resolve(command_line: CommandLine, environ: Mapping[str, str]) -> Resolved:
     if "model_config_file" in given:
         for name in sorted({"model_base_path", "model_name"} & given.keys()):
             notes.append(CONFIG_NOTE.format(name, given.pop(name).origin))
+    _check_addresses_of_workers(given)
     values: dict[str, Any] = {}  # Any: each option has its own type
     for option in OPTIONS:
         if option.name in given:
@@ -218,6 +219,20 @@ def _read(option: Option[T], given: _Given) -> tuple[T, ...]:
         except ValueError:
             raise _refused(option, repr(text), given.origin) from None
     return tuple(values)
+
+
+def _check_addresses_of_workers(given: Mapping[str, _Given]) -> None:
+    """Raise `SettingsError` for an address that several workers cannot accept from."""
+    if "workers" not in given or _read(OPTION_NAMED["workers"], given["workers"])[-1] == 1:
+        return
+    for name in {"listen", "admin_listen"} & given.keys():
+        for text in given[name].texts:
+            kind, colon, _ = text.partition(":")
+            if colon and not is_socket_path(text) and kind not in ("tcp", "tcp6", "unix"):
+                raise SettingsError(
+                    f"{OPTION_NAMED[name].spelling}: with --workers only tcp, tcp6 and unix, "
+                    f"got {text!r} ({given[name].origin})"
+                )
 
 
 def _check_together(given: Mapping[str, _Given]) -> None:

@@ -46,6 +46,9 @@ POLL_SECONDS = 5.0
 MAX_ANSWER_SECONDS = 1.0
 
 
+#: The state of a worker that has not begun to take requests, and may not answer yet.
+STARTING_STATE = "starting"
+
 #: The state of a worker that takes requests.
 READY_STATE = "ready"
 
@@ -130,7 +133,8 @@ class GroupReports:
         total = self._counts.total(answered & running.keys())
         total.add(WORKERS, self._configured)
         total.add(WORKERS_READY, len({running[it] for it in ready & running.keys()}))
-        total.add(WORKERS_SILENT, len(running.keys() - answered))
+        expected = {it.pid for it in self._workers() if it.state != STARTING_STATE}
+        total.add(WORKERS_SILENT, len(expected - answered))
         total.add(WORKER_RESTARTS, self._restarts())
         total.add(ANNOUNCED, self._announcement.is_registered)
         total.add(ANNOUNCE_FAILURES, self._announcement.failures)
@@ -183,7 +187,9 @@ class GroupReports:
         )
 
     def _no_answer(self, failure: Failure, worker: Worker, name: str) -> None:
-        """Log the reason, once for each process and call."""
+        """Log the reason, once for each process and call; not while the process starts."""
+        if worker.state == STARTING_STATE and failure.check(ChannelError):
+            return
         if (worker.pid, name) in self._logged:
             return
         self._logged.add((worker.pid, name))

@@ -16,9 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
-    RequestTransmissionFailed,
     ResponseDone,
-    ResponseFailed,
 )
 from twisted.web.http_headers import Headers
 
@@ -26,7 +24,7 @@ from server.discovery.cancelling import ended_when_cancelled
 from server.discovery.engine import CALL_TIMEOUT, EngineError
 from server.discovery.engine_url import EngineURL, join_host_port
 from server.discovery.engines.etcd_messages import UNAVAILABLE, Message, Refused, read
-from server.discovery.engines.http_requests import NO_ANSWER, body_of
+from server.discovery.engines.http_requests import NO_ANSWER, body_of, cause_of
 
 T = TypeVar("T")
 
@@ -193,8 +191,7 @@ class EtcdClient:
 
 def _reason_of(failed: BaseException | None) -> str:
     """Return *failed* in one line."""
-    if isinstance(failed, (RequestTransmissionFailed, ResponseFailed)):
-        failed = failed.reasons[-1].value
+    failed = cause_of(failed)
     if isinstance(failed, defer.TimeoutError):
         return "etcd: no answer in time"
     return str(failed) if isinstance(failed, EngineError) else f"etcd: {failed}"

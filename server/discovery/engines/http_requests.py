@@ -20,7 +20,7 @@ from twisted.web.client import (
     ResponseDone,
     ResponseFailed,
 )
-from twisted.web.http import PotentialDataLoss
+from twisted.web.http import PotentialDataLoss, _DataLoss
 from twisted.web.iweb import IResponse
 
 #: A server cannot be reached, or does not answer in time, or not completely.
@@ -32,6 +32,15 @@ NO_ANSWER = (
     RequestTransmissionFailed,
     ResponseFailed,
 )
+
+
+def cause_of(failed: BaseException | None) -> BaseException | None:
+    """Return what made the request fail; a body that ends too early is a closed connection."""
+    if isinstance(failed, (RequestTransmissionFailed, ResponseFailed)):
+        failed = failed.reasons[-1].value
+    if isinstance(failed, _DataLoss):
+        return ConnectionError("the connection was closed")
+    return failed
 
 
 def body_of(content: bytes, reactor: IReactorTime) -> FileBodyProducer:
