@@ -215,12 +215,10 @@ def test_a_switch_that_is_on_in_a_file_can_be_turned_off() -> None:
             "output_layer (command line) needs graph or model, which is not given"),
         ({"graph": "graph.pb", "signature": "serving_default"}, {},
             "signature (command line) needs model, which is not given"),
-        ({"workers": "2", "listen": ("tcp:1", "systemd:domain=INET:index=0")}, {},
-            "--listen: with --workers only tcp, tcp6 and unix, got 'systemd:domain=INET:index=0' "
-            "(command line)"),
-        ({"workers": "2", "listen": ("ssl:1:privateKey=k:certKey=c",)}, {},
-            "--listen: with --workers only tcp, tcp6 and unix, got 'ssl:1:privateKey=k:certKey=c' "
-            "(command line)"),
+        ({"workers": "2", "listen": ("tcp:1", "systemd:x")}, {},
+            "--listen: with --workers only tcp, tcp6 and unix, got 'systemd:x' (command line)"),
+        ({"workers": "2", "listen": ("ssl:1:x",)}, {},
+            "--listen: with --workers only tcp, tcp6 and unix, got 'ssl:1:x' (command line)"),
         ({"max_batchsize": "1"}, {},
             "--max-batchsize: no such setting; did you mean --max-batch-size?"),
         ({"colour": "red"}, {}, "--colour: no such setting"),

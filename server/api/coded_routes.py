@@ -37,18 +37,23 @@ class CodedRoutes:
         self._pool = pool
         self._limits = limits
 
-    def coded(self, *routes: Route) -> tuple[Route, ...]:
-        """Return *routes* whose answers to GET are compressed, and whose bodies are decoded."""
-        return tuple(
-            replace(route, endpoint=partial(self._report, route.endpoint))
-            if route.method == "GET"
-            else replace(
+    def coded(self, *routes: Route, reports: bool = True) -> tuple[Route, ...]:
+        """
+        Return *routes* whose bodies are decoded, and with *reports* answers to GET compressed.
+
+        Those of the v2 protocol are not: the asynchronous client of Triton accepts gzip in each
+        request, and does not decode it.
+        """
+        return tuple(self._coded(route, reports) for route in routes)
+
+    def _coded(self, route: Route, reports: bool) -> Route:
+        if route.method != "GET":
+            return replace(
                 route,
                 endpoint=partial(self._post, route.endpoint),
                 preflight=route.preflight and partial(_preflight, route.preflight),
             )
-            for route in routes
-        )
+        return replace(route, endpoint=partial(self._report, route.endpoint)) if reports else route
 
     # --- bodies
 

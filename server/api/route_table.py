@@ -67,7 +67,8 @@ def route_table(
                 write_error=api.write_error,
             )
         ),
-        *coded(*models_api.routes(), *kserve.routes(), description.route()),
+        *coded(*models_api.routes(), description.route()),
+        *coded(*kserve.routes(), reports=False),
         # Not by threads that may hang, since these report it.
         Route("GET", "/healthz", health.healthz, operations=native.HEALTHZ),
         Route("GET", "/readyz", health.readyz, operations=native.READYZ),
