@@ -11,7 +11,11 @@ from twisted.internet.defer import Deferred
 
 from model.errors import ModelError
 from server.lifecycle import State
-from server.process.signals import end_at_once_on_second_signal, reload_on_hangup
+from server.process.signals import (
+    end_at_once_on_second_signal,
+    reload_on_hangup,
+    stop_on_first_signal,
+)
 from tests.fakes.http import request
 from tests.fakes.server import Log
 from tests.fakes.service import ServiceHarness
@@ -27,7 +31,12 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Handlers:
     """Record the handler of each signal."""
     noted: Handlers = {}
     # Not on the signal module itself: the test runner may set handlers too.
-    fake = SimpleNamespace(signal=noted.__setitem__, SIGTERM=signal.SIGTERM, SIGINT=signal.SIGINT)
+    fake = SimpleNamespace(
+        signal=noted.__setitem__,
+        SIGTERM=signal.SIGTERM,
+        SIGINT=signal.SIGINT,
+        SIG_IGN=signal.SIG_IGN,
+    )
     monkeypatch.setattr("server.process.signals.signal", fake)
     return noted
 
@@ -103,6 +112,19 @@ def test_the_second_signal_drops_requests_and_ends_the_process(
     for function, args, kwargs in harness.reactor.triggers["after"]["shutdown"]:
         function(*args, **kwargs)
     assert ends == ["cleaned up", 1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_stops_once_however_many_signals_arrive(
+    number: signal.Signals, harness: ServiceHarness, handlers: Handlers
+) -> None:
+    """The next ones are ignored from the first on: no turn of the reactor is in between."""
+    stop_on_first_signal(harness.service, harness.reactor)
+    for call, args, kwargs in harness.reactor.whenRunningHooks:
+        call(*args, **kwargs)
+    harness.started()
+    handlers[number](number, None)
+    assert [handlers[it] for it in (signal.SIGTERM, signal.SIGINT)] == [signal.SIG_IGN] * 2
 
 
 HANGUPS = [

@@ -66,8 +66,8 @@ def _serve(
     from server.loads import model_loads  # noqa: PLC0415 - a supervisor does without numpy
     from server.process.signals import (  # noqa: PLC0415 - the same
         end_at_once_on_second_signal,
-        ignore_second_signal,
         reload_on_hangup,
+        stop_on_first_signal,
     )
     from server.service import InferenceService  # noqa: PLC0415 - Klein needs the reactor
     from server.workers.worker_reports import WorkerGroup, worker_handlers  # noqa: PLC0415 - as loads
@@ -101,7 +101,7 @@ def _serve(
     if worker is None:
         end_at_once_on_second_signal(service, reactor)
     else:
-        abort = ignore_second_signal(service, reactor)
+        abort = stop_on_first_signal(service, reactor)
         worker.handlers["abort"] = lambda _: abort()
     reload_on_hangup(service.reload, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

@@ -75,19 +75,29 @@ def _abort(service: Stoppable, reactor: Any, end: Callable[[], object]) -> None:
     service.abort()
 
 
-def ignore_second_signal(service: Stoppable, reactor: Any) -> Callable[[], None]:
+def stop_on_first_signal(service: Stoppable, reactor: Any) -> Callable[[], None]:
     """
-    Make SIGTERM and SIGINT do nothing once *service* stops; return what ends the process at once.
+    Make the first SIGTERM or SIGINT stop *reactor*, and later ones do nothing.
 
-    For a worker: a service manager may send its signal to the supervisor and to all workers, and
-    the supervisor sends another.  Call this function on the main thread.
+    For a worker: a service manager or a terminal may send its signal to the supervisor and to all
+    workers, and the supervisor sends another, at the same moment.  Return what ends the process at
+    once.  Call this function on the main thread.
     """
 
-    def stops() -> None:
+    def ignore() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    service.on_stop.append(stops)
+    def first(*_: object) -> None:
+        ignore()  # now, not in a turn of the reactor, which a second stop would fail in
+        reactor.callFromThread(reactor.stop)
+
+    def handle() -> None:
+        signal.signal(signal.SIGTERM, first)
+        signal.signal(signal.SIGINT, first)
+
+    reactor.callWhenRunning(handle)  # after the reactor has set its own handlers
+    service.on_stop.append(ignore)  # a stop that no signal has begun
     return lambda: _abort(service, reactor, lambda: os._exit(DROPPED))
 
 
