@@ -124,7 +124,8 @@ def test_a_worker_stops_once_however_many_signals_arrive(
         call(*args, **kwargs)
     harness.started()
     handlers[number](number, None)
-    assert [handlers[it] for it in (signal.SIGTERM, signal.SIGINT)] == [signal.SIG_IGN] * 2
+    later: list[object] = [handlers[it] for it in (signal.SIGTERM, signal.SIGINT)]
+    assert later == [signal.SIG_IGN] * 2
 
 
 HANGUPS = [
