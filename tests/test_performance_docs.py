@@ -17,6 +17,7 @@ PAGES = (
     "docs/json.md",
     "docs/metrics.md",
     "docs/scale-out.md",
+    "docs/http.md",
     "docs/protocols.md",
     "benchmarks/README.md",
     "benchmarks/peers/README.md",
@@ -66,7 +67,7 @@ def test_the_page_is_short() -> None:
 
 def test_every_file_of_figures_that_the_pages_name_is_there() -> None:
     """And no other one."""
-    page = "".join((ROOT / it).read_text(encoding="utf-8") for it in PAGES[:4])
+    page = "".join((ROOT / it).read_text(encoding="utf-8") for it in PAGES[:5])
     named = set(re.findall(r"docs/performance/(\w+\.json)", page))
     assert named == {file.name for file in MEASUREMENTS.iterdir()}
 
