@@ -117,7 +117,7 @@ def test_the_log_names_the_addresses(monkeypatch: pytest.MonkeyPatch, log: Log) 
     assert log.lines() == [
         "listening on http://127.0.0.1:80",
         "listening on http://[::1]:81",
-        "listening on UNIXAddress('/run/a.sock')",
+        "listening on /run/a.sock",
     ]
 
 
