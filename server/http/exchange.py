@@ -73,7 +73,6 @@ class Exchange:
         "body",
         "channel",
         "closes",
-        "ended",
         "head",
         "hung_up",
         "is_received",
@@ -106,8 +105,6 @@ class Exchange:
         self.is_received = False
         #: Whether the client hung up before the answer was sent.
         self.hung_up = False
-        #: Whether the answer is sent, or the client has hung up.
-        self.ended = False
         #: Whether the connection closes after the answer.
         self.closes = not head.keeps_connection
         #: The answer that a hang-up cancels.
@@ -150,7 +147,7 @@ class Exchange:
         self._complete = self._seconds()
         self.request.body = self.body.take()
 
-    def error_answer(self, error: Exception) -> HTTPResponse:
+    def error_answer(self, error: Failure | Exception) -> HTTPResponse:
         """Return the answer to *error*, in the form of the route."""
         match = self.match
         return error_writer(None if match is None else match.route)(error, self.request.request_id)
@@ -175,16 +172,15 @@ class Exchange:
         except Exception:  # noqa: BLE001 - any error becomes an answer
             answer = Deferred()
             answer.errback(Failure())
-        return answer.addErrback(self._error_answer, route)
+        return answer.addErrback(self._error_answer)
 
-    def _error_answer(self, failure: Failure, route: Route | None) -> HTTPResponse:
+    def _error_answer(self, failure: Failure) -> HTTPResponse:
         if self.hung_up and failure.check(CancelledError):
             failure.raiseException()
         error = failure.value
         self.end_early(error)
         problem = error if isinstance(error, HTTPError) else failure
-        answer = error_writer(route)(problem, self.request.request_id)
-        return path_options(self.head.method, answer)
+        return path_options(self.head.method, self.error_answer(problem))
 
     def answer_from(self, route: Route) -> None:
         """Answer by the endpoint of *route*."""
@@ -240,7 +236,6 @@ class Exchange:
 
     def end(self) -> None:
         """Called when the whole answer is written."""
-        self.ended = True
         self.pending = None
         self.body.release()
         connections = self.channel.connections
@@ -272,7 +267,7 @@ class Exchange:
 
     def hang_up(self) -> None:
         """Called when the connection is lost before the answer is sent: cancel the answer."""
-        self.hung_up = self.ended = True
+        self.hung_up = True
         self.body.release()
         if self.pending is not None:
             self.pending.cancel()

@@ -1,5 +1,5 @@
 """
-Encode the head of an answer, or a complete answer.
+Encode the head of an answer.
 
 Pure, except for the date.  May import neither twisted.web nor Klein.
 """
@@ -28,13 +28,13 @@ def reason_phrase(status: int) -> bytes:
     return _REASONS.get(status, b"Unknown Status")
 
 
-def encode_head(status: int, fields: Mapping[str, str], version: bytes = b"HTTP/1.1") -> bytes:
+def encode_head(status: int, fields: Mapping[str, str]) -> bytes:
     """Return the head of an answer with *fields*; line ends in a value are replaced by spaces."""
     lines = [f"{name}: {value}\r\n".encode() for name, value in fields.items()]
     head = b"".join(lines)
     if len(head.splitlines()) != len(lines):
         head = b"".join(b"%b\r\n" % b" ".join(line.splitlines()) for line in lines)
-    return b"%b %d %b\r\n%b\r\n" % (version, status, reason_phrase(status), head)
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason_phrase(status), head)
 
 
 def header_fields(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, str]:
